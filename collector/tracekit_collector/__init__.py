@@ -1,0 +1,1 @@
+"""The collector: OTLP in, an open lake of Parquet out, and everything that reads it."""

@@ -1,0 +1,151 @@
+"""Opening a catalog: the engine, its settings, and bringing its tables up to date."""
+
+from __future__ import annotations
+
+import datetime
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, create_engine, event, func, insert, inspect, select, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from tracekit._locks import held
+from tracekit.errors import StoreError, StoreVersionError
+from tracekit_collector.catalog.agents import Agents
+from tracekit_collector.catalog.runs import Runs
+from tracekit_collector.catalog.tables import REQUESTS
+
+REVISION = "001"
+_BUSY_SECONDS = 30
+_MIGRATING_SECONDS = 60
+_ASKED_AT_ONCE = 500
+_READING = {"tracekit_reading": True}
+
+
+class Catalog:
+    """The catalog of a store, its tables up to date.
+
+    Args:
+        url: An SQLAlchemy URL: `sqlite:///path` or `postgresql+psycopg://…`.
+        lock: A file that one process at a time holds while it migrates.
+
+    Raises:
+        StoreVersionError: The catalog was made by a newer tracekit.
+        StoreError: The database cannot be opened or migrated.
+    """
+
+    def __init__(self, url: str, *, lock: Path) -> None:
+        self.url = url
+        try:
+            self._engine = _engine(url)
+            if self._revision() != REVISION:
+                self._migrate(lock)
+        except SQLAlchemyError as error:
+            raise StoreError(f"cannot open the catalog {url}: {_cause(error)}") from error
+        self.agents = Agents(self.transaction, self.reading)
+        self.runs = Runs(self.transaction, self.reading, self.agents)
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> Catalog:
+        """The SQLite catalog of a store's folder."""
+        return cls(f"sqlite:///{folder / 'catalog.db'}", lock=folder / ".catalog.lock")
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A connection whose work is kept as a whole when the block ends, and undone when it raises."""
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise StoreError(f"the catalog {self.url} refused: {_cause(error)}") from error
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection that reads one state of the catalog and makes no writer wait."""
+        try:
+            with self._engine.connect() as connection:
+                yield connection.execution_options(**_READING)
+        except SQLAlchemyError as error:
+            raise StoreError(f"the catalog {self.url} cannot be read: {_cause(error)}") from error
+
+    def known_requests(self, digests: Iterable[str]) -> set[str]:
+        """Those of the digests whose requests have been settled before."""
+        wanted = sorted(set(digests))
+        known: set[str] = set()
+        with self.reading() as connection:
+            for at in range(0, len(wanted), _ASKED_AT_ONCE):
+                some = wanted[at : at + _ASKED_AT_ONCE]
+                known.update(connection.scalars(select(REQUESTS.c.digest).where(REQUESTS.c.digest.in_(some))))
+        return known
+
+    def add_requests(self, digests: Iterable[str], *, settled_at: datetime.datetime) -> None:
+        """Remember that the requests with these digests have been settled."""
+        new = sorted(set(digests) - self.known_requests(digests))
+        if new:
+            with self.transaction() as connection:
+                connection.execute(insert(REQUESTS), [{"digest": each, "settled_at": settled_at} for each in new])
+
+    def count_requests(self) -> int:
+        """How many requests were ever settled."""
+        with self.reading() as connection:
+            return int(connection.scalar(select(func.count()).select_from(REQUESTS)) or 0)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._engine.dispose()
+
+    def _revision(self) -> str | None:
+        with self._engine.connect().execution_options(**_READING) as connection:
+            if not inspect(connection).has_table("alembic_version"):
+                return None
+            found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+        if found is not None and found > REVISION:
+            raise StoreVersionError(
+                f"the catalog {self.url} is of revision {found}, this tracekit knows {REVISION}; upgrade tracekit"
+            )
+        return found
+
+    def _migrate(self, lock: Path) -> None:
+        from alembic import command  # noqa: PLC0415 - heavy, and needed once in a store's life
+        from alembic.config import Config  # noqa: PLC0415
+
+        with held(lock, timeout=_MIGRATING_SECONDS) as ours:
+            if not ours:
+                raise StoreError(f"another process has been migrating {self.url} for a minute; is it stuck?")
+            if self._revision() == REVISION:
+                return
+            config = Config()
+            # Alembic's configuration reads % as the start of a placeholder; a folder's name may hold one.
+            folder = str(Path(__file__).parent / "migrations").replace("%", "%%")
+            config.set_main_option("script_location", folder)
+            config.set_main_option("path_separator", "os")
+            with self._engine.begin() as connection:
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+
+
+def _engine(url: str) -> Engine:
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _record: object) -> None:
+        # The driver opens a transaction at the first write only; we open them ourselves, below.
+        connection.isolation_level = None
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A transaction that reads first and writes later must own the write lock from the start, or SQLite refuses it.
+        reading = connection.get_execution_options().get("tracekit_reading")
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _cause(error: SQLAlchemyError) -> str:
+    return str(getattr(error, "orig", None) or error)

@@ -1,0 +1,121 @@
+"""The catalog's tables: the few rows of a store that change, under transactions."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    DateTime,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+METADATA = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+AGENTS = Table(
+    "agents",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(200), nullable=False, unique=True),
+    Column("created_at", DateTime, nullable=False),
+)
+
+VERSIONS = Table(
+    "agent_versions",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("agent_id", ForeignKey("agents.id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("label", String(200)),
+    Column("digest", String(64)),
+    Column("source", String(20), nullable=False),  # registered | seen
+    Column("code", JSON, nullable=False),
+    Column("parameters", JSON, nullable=False),
+    Column("prompts", JSON, nullable=False),
+    Column("dependencies", JSON, nullable=False),
+    Column("created_at", DateTime, nullable=False),
+    UniqueConstraint("agent_id", "number"),
+    UniqueConstraint("agent_id", "label"),
+    UniqueConstraint("agent_id", "digest"),
+)
+
+ALIASES = Table(
+    "aliases",
+    METADATA,
+    Column("agent_id", ForeignKey("agents.id"), primary_key=True),
+    Column("name", String(100), primary_key=True),
+    Column("version_id", ForeignKey("agent_versions.id"), nullable=False),
+    Column("moved_at", DateTime, nullable=False),
+)
+
+ALIAS_MOVES = Table(
+    "alias_moves",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("agent_id", ForeignKey("agents.id"), nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("version_id", ForeignKey("agent_versions.id"), nullable=False),
+    Column("moved_at", DateTime, nullable=False),
+    Column("moved_by", String(200)),
+)
+
+RUNS = Table(
+    "runs",
+    METADATA,
+    Column("id", String(26), primary_key=True),
+    Column("name", String(200), nullable=False),
+    Column("kind", String(20), nullable=False),  # eval | import
+    Column("status", String(20), nullable=False),  # running | finished | failed
+    Column("created_at", DateTime, nullable=False),
+    Column("finished_at", DateTime),
+    Column("version_id", ForeignKey("agent_versions.id")),
+    Column("parameters", JSON, nullable=False),
+    Column("judges", JSON, nullable=False),
+    Column("selection", JSON, nullable=False),
+    Column("code", JSON, nullable=False),
+    Column("environment", JSON, nullable=False),
+    Column("lake_versions", JSON, nullable=False),
+    Column("summary", JSON, nullable=False),
+    Index(None, "name"),
+)
+
+METRICS = Table(
+    "run_metrics",
+    METADATA,
+    Column("run_id", ForeignKey("runs.id"), primary_key=True),
+    Column("name", String(200), primary_key=True),
+    Column("position", Integer, nullable=False),
+    Column("value", Float),
+    Column("low", Float),
+    Column("high", Float),
+    Column("detail", JSON, nullable=False),
+)
+
+REQUESTS = Table(
+    "requests",
+    METADATA,
+    Column("digest", String(32), primary_key=True),
+    Column("settled_at", DateTime, nullable=False),
+    Index(None, "settled_at"),
+)
+
+META = Table(
+    "meta",
+    METADATA,
+    Column("key", String(50), primary_key=True),
+    Column("value", Text, nullable=False),
+)

@@ -1,0 +1,28 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of recorded payloads and reference data; tests that need it are skipped where it is not."""
+    folder = Path(os.environ.get("TRACEKIT_SHARED", ROOT.parent / "shared"))
+    if not (folder / "captures" / "manifest.json").is_file():
+        pytest.skip(f"needs the reference data, which is not at {folder} (set TRACEKIT_SHARED)")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run each test in an empty folder, free of the machine's settings."""
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith(("TRACEKIT_", "OTEL_", "OPENAI_")) and name != "TRACEKIT_SHARED":
+            monkeypatch.delenv(name)

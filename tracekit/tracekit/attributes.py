@@ -1,0 +1,98 @@
+"""The names of the attributes and events that tracekit's own spans and records carry.
+
+Where OpenTelemetry's GenAI conventions have a name, that name is used; `tracekit.*` says the rest.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+StepKind = Literal[
+    "agent", "llm", "tool", "retriever", "embedding", "reranker", "guardrail", "evaluator", "chain", "task", "span"
+]
+STEP_KINDS: tuple[str, ...] = get_args(StepKind)
+
+# What a step is, and what every step carries.
+STEP = "tracekit.step"
+INPUT = "input.value"
+INPUT_MIME = "input.mime_type"
+OUTPUT = "output.value"
+OUTPUT_MIME = "output.mime_type"
+METADATA_PREFIX = "tracekit.metadata."
+TAGS = "tracekit.tags"
+
+# Identity. PROJECT, SERVICE and ENVIRONMENT are resource attributes.
+PROJECT = "tracekit.project"
+SERVICE = "service.name"
+ENVIRONMENT = "deployment.environment.name"
+SESSION = "session.id"
+CONVERSATION = "gen_ai.conversation.id"
+USER = "user.id"
+AGENT_NAME = "gen_ai.agent.name"
+AGENT_VERSION = "gen_ai.agent.version"
+CASE = "tracekit.case.id"
+REPEAT = "tracekit.case.repeat"
+RUN = "tracekit.run.id"
+
+# OpenTelemetry GenAI (the newest names).
+OPERATION = "gen_ai.operation.name"
+PROVIDER = "gen_ai.provider.name"
+REQUEST_MODEL = "gen_ai.request.model"
+RESPONSE_MODEL = "gen_ai.response.model"
+RESPONSE_ID = "gen_ai.response.id"
+FINISH_REASONS = "gen_ai.response.finish_reasons"
+TIME_TO_FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"
+INPUT_TOKENS = "gen_ai.usage.input_tokens"
+OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
+CACHED_TOKENS = "gen_ai.usage.cache_read.input_tokens"
+CACHE_WRITE_TOKENS = "gen_ai.usage.cache_write.input_tokens"
+REASONING_TOKENS = "gen_ai.usage.reasoning.output_tokens"
+COST_USD = "gen_ai.usage.cost"
+INPUT_MESSAGES = "gen_ai.input.messages"
+OUTPUT_MESSAGES = "gen_ai.output.messages"
+SYSTEM_INSTRUCTIONS = "gen_ai.system_instructions"
+TOOL_DEFINITIONS = "gen_ai.tool.definitions"
+TOOL_NAME = "gen_ai.tool.name"
+TOOL_TYPE = "gen_ai.tool.type"
+TOOL_DESCRIPTION = "gen_ai.tool.description"
+TOOL_CALL_ID = "gen_ai.tool.call.id"
+TOOL_ARGUMENTS = "gen_ai.tool.call.arguments"
+TOOL_RESULT = "gen_ai.tool.call.result"
+RETRIEVAL_QUERY = "gen_ai.retrieval.query.text"
+RETRIEVAL_DOCUMENTS = "gen_ai.retrieval.documents"
+PROMPT_NAME = "gen_ai.prompt.name"
+PROMPT_VERSION = "gen_ai.prompt.version"
+ERROR_TYPE = "error.type"
+
+# A score is OpenTelemetry's evaluation event, as a log record on the trace it judges.
+SCORE_EVENT = "gen_ai.evaluation.result"
+SCORE_NAME = "gen_ai.evaluation.name"
+SCORE_VALUE = "gen_ai.evaluation.score.value"
+SCORE_LABEL = "gen_ai.evaluation.score.label"
+SCORE_EXPLANATION = "gen_ai.evaluation.explanation"
+SCORE_TARGET = "tracekit.score.target"  # trace | span
+SCORE_SOURCE = "tracekit.score.source"  # code | llm | human | environment | user
+SCORE_TYPE = "tracekit.score.type"  # number | bool | label
+SCORE_ANNOTATOR = "tracekit.score.annotator"
+SCORE_DIRECTION = "tracekit.score.direction"
+SCORE_METADATA = "tracekit.score.metadata"
+
+# An agent version that a process registers is a log record too, so that it travels as spans do. AGENT_NAME and
+# AGENT_VERSION say which; the rest are JSON texts.
+VERSION_EVENT = "tracekit.agent.version"
+VERSION_DIGEST = "tracekit.agent.digest"
+VERSION_CODE = "tracekit.agent.code"
+VERSION_PARAMETERS = "tracekit.agent.parameters"
+VERSION_PROMPTS = "tracekit.agent.prompts"
+VERSION_DEPENDENCIES = "tracekit.agent.dependencies"
+
+# One request and response of a served agent, as a log record.
+INFERENCE_EVENT = "tracekit.inference"
+
+OPERATION_OF_STEP: dict[str, str] = {
+    "agent": "invoke_agent",
+    "llm": "chat",
+    "tool": "execute_tool",
+    "retriever": "retrieval",
+    "embedding": "embeddings",
+}

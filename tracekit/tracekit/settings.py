@@ -1,0 +1,123 @@
+"""Settings: one table of what can be set, by a flag or argument, by environment, by a file.
+
+An explicit argument wins, then `TRACEKIT_*` and the standard `OTEL_*` variables, then `[tool.tracekit]` in the nearest
+`pyproject.toml` or the nearest `tracekit.toml`, then the default.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from tracekit.errors import SettingError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One thing that can be set.
+
+    Args:
+        name: Its name in files and as an argument of `tracekit.init`.
+        variables: Environment variables that set it, the first that is set winning.
+        default: Its value when nothing sets it; `None` where nothing is sensible.
+        help: What it does, in one sentence.
+    """
+
+    name: str
+    variables: tuple[str, ...]
+    default: str | None
+    help: str
+
+
+SETTINGS: dict[str, Setting] = {
+    setting.name: setting
+    for setting in (
+        Setting("store", ("TRACEKIT_STORE",), ".tracekit", "The store's folder."),
+        Setting(
+            "endpoint",
+            ("TRACEKIT_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+            None,
+            "Base URL of an OTLP/HTTP collector; without it, spans go to the local store.",
+        ),
+        Setting("project", ("TRACEKIT_PROJECT",), None, "The project that traces belong to."),
+        Setting("agent", ("TRACEKIT_AGENT",), None, "The agent's name, put on every span of the process."),
+        Setting("agent_version", ("TRACEKIT_AGENT_VERSION",), None, "The agent's version, put on every span."),
+        Setting("environment", ("TRACEKIT_ENVIRONMENT",), None, "Where the process runs: production, staging, dev."),
+        Setting("service", ("OTEL_SERVICE_NAME",), None, "The service's name."),
+        Setting("capture_content", ("TRACEKIT_CAPTURE_CONTENT",), "1", "0 keeps inputs and outputs out of spans."),
+        Setting("disabled", ("TRACEKIT_DISABLED", "OTEL_SDK_DISABLED"), "0", "1 turns the SDK off."),
+        Setting("host", ("TRACEKIT_HOST",), "127.0.0.1", "The address that the collector listens on."),
+        Setting("port", ("TRACEKIT_PORT",), "4318", "The port that the collector listens on."),
+        Setting("judge_model", ("TRACEKIT_JUDGE_MODEL",), None, "The model that judges ask unless told otherwise."),
+        Setting("openai_base_url", ("OPENAI_BASE_URL",), None, "Base URL of an OpenAI-compatible model server."),
+        Setting("openai_api_key", ("OPENAI_API_KEY",), None, "Key for that server; never written anywhere."),
+    )
+}
+
+
+def setting(name: str, given: str | None = None) -> str | None:
+    """The value in force for a setting.
+
+    Args:
+        name: A name in `SETTINGS`.
+        given: An explicit argument or flag, which wins when it is not `None`.
+
+    Raises:
+        SettingError: A configuration file cannot be read.
+
+    Example:
+        >>> setting("port", "9999")
+        '9999'
+    """
+    if given is not None:
+        return given
+    known = SETTINGS[name]
+    for variable in known.variables:
+        if os.environ.get(variable):
+            return os.environ[variable]
+    value = _from_file(Path.cwd()).get(name)
+    return known.default if value is None else str(value)
+
+
+def switch(name: str) -> bool:
+    """Whether an on/off setting is on; 0, false, no and off mean off."""
+    return (setting(name) or "0").strip().lower() not in {"0", "false", "no", "off", ""}
+
+
+def store_path(given: str | os.PathLike[str] | None = None) -> Path:
+    """The store's folder that is in force."""
+    return Path(setting("store", None if given is None else os.fspath(given)) or ".tracekit")
+
+
+@lru_cache(maxsize=8)
+def _from_file(folder: Path) -> dict[str, object]:
+    for place in (folder, *folder.parents):
+        for path, keys in ((place / "tracekit.toml", ()), (place / "pyproject.toml", ("tool", "tracekit"))):
+            if path.is_file():
+                table = _table(path, keys)
+                if table is not None:
+                    return table
+    return {}
+
+
+def _table(path: Path, keys: tuple[str, ...]) -> dict[str, object] | None:
+    try:
+        table: object = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingError(f"cannot read {path}: {error}") from error
+    for key in keys:
+        table = table.get(key) if isinstance(table, dict) else None
+    if not isinstance(table, dict):
+        return None
+    unknown = sorted(set(table) - set(SETTINGS))
+    if unknown:
+        raise SettingError(f"{path} sets {', '.join(unknown)}, which is no setting; known: {', '.join(SETTINGS)}")
+    return table
