@@ -239,9 +239,10 @@ def to_arrow(table: str, rows: Sequence[Mapping[str, object]]) -> pa.Table:
         StoreError: A row has a column that the table does not, or a value of the wrong type.
     """
     schema = TABLES[table]
-    unknown = {name for row in rows for name in row} - set(schema.names)
-    if unknown:
-        raise StoreError(f"the table {table} has no column {', '.join(sorted(unknown))}")
+    known = set(schema.names)
+    for row in rows:
+        if not row.keys() <= known:
+            raise StoreError(f"the table {table} has no column {', '.join(sorted(row.keys() - known))}")
     columns = []
     for field in schema:
         if field.name == "schema_version":

@@ -23,7 +23,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tracekit._locks import held, try_lock
-from tracekit.errors import StoreError, StoreVersionError, UsageError
+from tracekit.errors import StoreBusyError, StoreError, StoreVersionError, UsageError
 from tracekit.inbox import Damage, Record, read_segment, segments, sync_folder, ulid
 from tracekit_collector.catalog import Catalog
 from tracekit_collector.lake import Batch, Lake, to_arrow
@@ -133,14 +133,15 @@ class Settler:
             timeout: How long to wait for another process that is settling, in seconds.
 
         Raises:
-            StoreError: The lake or catalog cannot be written, or another process held the inbox too long.
+            StoreBusyError: Another process was settling for longer than `timeout`.
+            StoreError: The lake or catalog cannot be written.
         """
         total = Settled()
         if not self.pending():
             return total
         with held(self._inbox / ".settle.lock", timeout=timeout) as ours:
             if not ours:
-                raise StoreError(
+                raise StoreBusyError(
                     f"another process has been settling {self._inbox} for {timeout:.0f} s; try again, or look for a stuck one"
                 )
             plan = self._read_plan()
@@ -214,6 +215,7 @@ class Settler:
             try:
                 _add_rows(path.suffix[1:], record, digest, work)
             except Exception as error:  # noqa: BLE001 - one payload that we cannot read must not hold up the rest
+                work.digests.discard(digest)  # a tracekit that can read it may be given it again
                 self._quarantine(path, record.start, record.payload, f"{type(error).__name__}: {error}")
                 work.count += Settled(quarantined=1)
 

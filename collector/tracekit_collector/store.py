@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from tracekit.errors import NotFoundError, StoreError, UsageError
-from tracekit.settings import store_path
+from tracekit.settings import setting, store_path
 from tracekit_collector.catalog import Catalog
 from tracekit_collector.lake import Lake, to_arrow
 from tracekit_collector.query import Engine, Result
@@ -43,7 +43,8 @@ class Store:
         self.inbox = location / "inbox"
         self.artifacts = location / "artifacts"
         self.lake = Lake(location / "lake")
-        self.catalog = Catalog.in_folder(location)
+        url = setting("catalog")
+        self.catalog = Catalog.in_folder(location) if url is None else Catalog(url, lock=location / ".catalog.lock")
         self.settler = Settler(self.inbox, self.lake, self.catalog)
         self._engine: Engine | None = None
         self._mutex = threading.RLock()

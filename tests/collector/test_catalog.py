@@ -20,9 +20,16 @@ from tracekit_collector.catalog.tables import METADATA
 FACTS: dict[str, dict[str, object]] = {"code": {}, "parameters": {}, "prompts": {}, "dependencies": {}}
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'catalog.db'}"
+    return str(request.getfixturevalue("postgresql"))
+
+
 @pytest.fixture
-def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    opened = Catalog.in_folder(tmp_path)
+def catalog(url: str, tmp_path: Path) -> Iterator[Catalog]:
+    opened = Catalog(url, lock=tmp_path / ".lock")
     yield opened
     opened.close()
 
@@ -107,9 +114,9 @@ class TestAgents:
         with pytest.raises(UsageError):
             catalog.agents.set_alias("bot", alias, version)
 
-    def test_many_processes_register_at_once_and_numbers_stay_dense(self, catalog: Catalog, tmp_path: Path) -> None:
+    def test_many_processes_register_at_once_and_numbers_stay_dense(self, catalog: Catalog, url: str) -> None:
         context = multiprocessing.get_context("spawn")
-        workers = [context.Process(target=_register_ten, args=(str(tmp_path), part)) for part in range(4)]
+        workers = [context.Process(target=_register_ten, args=(url, part)) for part in range(4)]
         for worker in workers:
             worker.start()
         for worker in workers:
@@ -119,8 +126,8 @@ class TestAgents:
         assert len({version.digest for version in versions}) == 25
 
 
-def _register_ten(folder: str, part: int) -> None:
-    catalog = Catalog.in_folder(Path(folder))
+def _register_ten(url: str, part: int) -> None:
+    catalog = Catalog(url, lock=Path("unused.lock"))
     for place in range(10):
         # Half of each worker's versions are its neighbour's too.
         register(catalog, f"{part * 5 + place:064x}")

@@ -86,7 +86,8 @@ def test_two_writers_at_once_both_succeed(tmp_path: Path, engine: Engine) -> Non
 
 
 @pytest.mark.parametrize(
-    ("row", "said"), [({"colour": "red"}, "colour"), ({"start_ns": "soon"}, "spans.start_ns"), ({"name": 3}, "spans.name")]
+    ("row", "said"),
+    [({"colour": "red"}, "colour"), ({"start_ns": "soon"}, "spans.start_ns"), ({"name": 3}, "spans.name")],
 )
 def test_a_row_that_does_not_fit_is_named(row: dict[str, object], said: str) -> None:
     with pytest.raises(StoreError, match=said):

@@ -64,6 +64,10 @@ PROMPT_NAME = "gen_ai.prompt.name"
 PROMPT_VERSION = "gen_ai.prompt.version"
 ERROR_TYPE = "error.type"
 
+# How a step ended that neither returned nor failed.
+CANCELLED = "tracekit.cancelled"  # true: its task was cancelled, which is no error
+PARTIAL = "tracekit.output.partial"  # true: its consumer stopped early, so the output is what had come so far
+
 # A score is OpenTelemetry's evaluation event, as a log record on the trace it judges.
 SCORE_EVENT = "gen_ai.evaluation.result"
 SCORE_NAME = "gen_ai.evaluation.name"
@@ -85,6 +89,7 @@ VERSION_CODE = "tracekit.agent.code"
 VERSION_PARAMETERS = "tracekit.agent.parameters"
 VERSION_PROMPTS = "tracekit.agent.prompts"
 VERSION_DEPENDENCIES = "tracekit.agent.dependencies"
+VERSION_ALIAS = "tracekit.agent.alias"  # a movable name that is to point at the version
 
 # One request and response of a served agent, as a log record.
 INFERENCE_EVENT = "tracekit.inference"

@@ -8,6 +8,7 @@
     │   └── NotFoundError         a trace, run, agent or version that the store does not hold
     ├── DecodeError               a payload that is not what it says it is
     └── StoreError                the store cannot be opened, read or written
+        ├── StoreBusyError        another process is at it for too long
         └── StoreVersionError     the store was written by a newer tracekit
 
 A message says what was wrong, where, and what to do about it.
@@ -50,6 +51,10 @@ class DecodeError(TracekitError):
 
 class StoreError(TracekitError):
     """The store cannot be opened, read or written."""
+
+
+class StoreBusyError(StoreError):
+    """Another process is settling the store and did not end in the time that was given."""
 
 
 class StoreVersionError(StoreError):

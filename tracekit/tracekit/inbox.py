@@ -19,6 +19,7 @@ import secrets
 import struct
 import threading
 import time
+import weakref
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -104,7 +105,7 @@ class SegmentWriter:
         self._mutex = threading.Lock()
         self._file: int | None = None
         self._size = 0
-        self._owner = os.getpid()
+        _writers.add(self)
 
     def append(self, *payloads: bytes, received_ns: int | None = None, sync: bool = True) -> None:
         """Append requests in one write; on return they are on the disk, if `sync`.
@@ -148,13 +149,14 @@ class SegmentWriter:
         self._size += len(block)
 
     def _open(self) -> int:
-        if self._file is not None and self._owner != os.getpid():
-            os.close(self._file)  # the parent's segment, inherited by fork: the lock stays the parent's
-            self._file = None
         if self._file is None:
             self._file = self._begin()
-            self._owner = os.getpid()
         return self._file
+
+    def _begin_in_child(self) -> None:
+        """Leave an inherited segment, and its lock, to the parent process; a thread there may hold the mutex."""
+        self._mutex = threading.Lock()
+        self._abandon()
 
     def _begin(self) -> int:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -177,6 +179,18 @@ class SegmentWriter:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+_writers: weakref.WeakSet[SegmentWriter] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for writer in list(_writers):
+        writer._begin_in_child()  # noqa: SLF001 - its own module
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def segments(folder: Path) -> list[Path]:

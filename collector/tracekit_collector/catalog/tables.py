@@ -13,7 +13,6 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    Text,
     UniqueConstraint,
 )
 
@@ -111,11 +110,4 @@ REQUESTS = Table(
     Column("digest", String(32), primary_key=True),
     Column("settled_at", DateTime, nullable=False),
     Index(None, "settled_at"),
-)
-
-META = Table(
-    "meta",
-    METADATA,
-    Column("key", String(50), primary_key=True),
-    Column("value", Text, nullable=False),
 )

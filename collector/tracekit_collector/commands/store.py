@@ -59,7 +59,7 @@ def _info(store: Store, format_: str) -> int:
     rows: list[dict[str, object]] = []
     for table in TABLES:
         bytes_, files = store.lake.size(table)
-        counted = store.sql(f"SELECT count(*) FROM {table}", settle=False).fetchone()  # noqa: S608 - our own names
+        counted = store.sql(f"SELECT count(*) FROM lake_{table}", settle=False).fetchone()  # noqa: S608 - our own names
         rows.append(
             {
                 "table": table,

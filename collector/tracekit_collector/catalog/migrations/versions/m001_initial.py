@@ -12,9 +12,6 @@ down_revision = None
 def upgrade() -> None:
     """Bring an empty database to the first catalog."""
     op.create_table(
-        "meta", sa.Column("key", sa.String(50), primary_key=True), sa.Column("value", sa.Text, nullable=False)
-    )
-    op.create_table(
         "requests",
         sa.Column("digest", sa.String(32), primary_key=True),
         sa.Column("settled_at", sa.DateTime, nullable=False),

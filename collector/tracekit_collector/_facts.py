@@ -1,0 +1,149 @@
+"""The facts of a whole trace that its spans and calls tell together: what went in and out, who, how much."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from tracekit_collector import messages
+from tracekit_collector._calls import Call
+from tracekit_collector._tree import Node
+
+_ONCE = frozenset({"retriever", "embedding", "reranker", "agent"})  # nested in its like, such a step is the same step
+_PAID = frozenset({"embedding", "reranker", "retriever", "tool", "guardrail", "evaluator"})
+_SPEAKS = frozenset({"agent", "chain", "task", "span", "llm"})
+
+
+class Finder:
+    """The first value of a column: the root's, else that of the span that begins first."""
+
+    def __init__(self, root: Node, nodes: Sequence[Node]) -> None:
+        self._nodes = [root, *sorted(nodes, key=lambda node: node.start)]
+
+    def __call__(self, name: str) -> Any:
+        return next((value for node in self._nodes if (value := node.row.get(name)) is not None), None)
+
+
+def agent_of(root: Node, nodes: Sequence[Node]) -> Node:
+    """The span that says which agent this is: a parentless one, else the first agent step, else the first at all."""
+    named = [node for node in nodes if node.row.get("agent_name") is not None]
+    return min(named, key=_names_agent, default=root)
+
+
+def _names_agent(node: Node) -> tuple[int, int]:
+    return (0 if not node.row.get("parent_span_id") else 1 if node.step == "agent" else 2, node.start)
+
+
+def duration_of(root: Node, nodes: Sequence[Node]) -> int | None:
+    """How long the trace took, in nanoseconds: the root's own time, else from first start to last end."""
+    own = root.row.get("duration_ns")
+    if own is not None and not root.row.get("parent_span_id"):
+        return int(own)
+    known = [node for node in nodes if node.row.get("duration_ns") is not None]
+    return max(node.end for node in known) - min(node.start for node in nodes) if known else None
+
+
+def input_of(root: Node, nodes: Sequence[Node], calls: Sequence[Call]) -> str | None:
+    """What the trace was asked: the root's input, else the question of its first model call."""
+    if root.row.get("input") is not None:
+        return str(root.row["input"])
+    for call in calls:
+        for node in call.all():
+            question = messages.question_of(node.given)
+            if question is not None:
+                return question
+    return _first_words(nodes, "input")
+
+
+def output_of(root: Node, nodes: Sequence[Node], calls: Sequence[Call]) -> str | None:
+    """What the trace answered: the root's output, else the text of the last model call that gave one."""
+    if root.row.get("output") is not None:
+        return str(root.row["output"])
+    for call in reversed([call for call in calls if not call.failed]):
+        for node in call.all():
+            texts = [text for message in node.answered if (text := messages.text_of(message))]
+            if texts:
+                return "\n".join(texts)
+    return _first_words([node for node in nodes if not calls or node.step != "llm"], "output")
+
+
+def _first_words(nodes: Sequence[Node], name: str) -> str | None:
+    speaking = [node for node in nodes if node.step in _SPEAKS and node.row.get(name) is not None]
+    speaking.sort(key=lambda node: node.depth)
+    return str(speaking[0].row[name]) if speaking else None
+
+
+def system_of(nodes: Sequence[Node], calls: Sequence[Call]) -> str | None:
+    """The text of the system instructions that the model was given."""
+    candidates = [*(node for call in calls for node in call.all()), *nodes]
+    for node in candidates:
+        found = messages.instructions_text(node.row.get("system_instructions"))
+        found = found or (messages.system_of(node.given) if node.row.get("input_messages") else None)
+        if found:
+            return found
+    return None
+
+
+def usage_of(name: str, nodes: Sequence[Node], calls: Sequence[Call]) -> int | None:
+    """The sum over the calls; where no call was counted, the largest sum that a step above them gives."""
+    counted = [count for call in calls if (count := call.largest(name)) is not None]
+    if counted:
+        return int(sum(counted))
+    above = [node.row.get(name) for node in nodes if node.step not in ("llm", "embedding", "reranker")]
+    largest: int | None = max((count for count in above if isinstance(count, int)), default=None)
+    return largest
+
+
+def cost_of(nodes: Sequence[Node], calls: Sequence[Call]) -> float | None:
+    """What the calls cost, and steps that are paid for by themselves; else the largest sum that a step gives."""
+    paid = [call.largest("cost_usd") for call in calls]
+    paid += [node.row.get("cost_usd") for node in nodes if node.step in _PAID]
+    known = [cost for cost in paid if cost is not None]
+    if known:
+        return float(sum(known))
+    sums = [cost for node in nodes if node.step != "llm" and (cost := node.row.get("cost_usd")) is not None]
+    return max(sums, default=None)
+
+
+def steps_of(nodes: Sequence[Node], calls: Sequence[Call], tools: Sequence[Call]) -> dict[str, int]:
+    """How many real steps of each kind, each once."""
+    counts = Counter(node.step for node in nodes if node.step not in ("llm", "tool") and not repeats_parent(node))
+    counts["llm"], counts["tool"] = len(calls), len(tools)
+    return {step: count for step, count in sorted(counts.items()) if count}
+
+
+def repeats_parent(node: Node) -> bool:
+    """Whether a span describes the same step as its parent."""
+    parent = node.parent
+    if parent is None or node.step not in _ONCE or parent.step != node.step:
+        return False
+    return node.step != "agent" or parent.row.get("agent_name") == node.row.get("agent_name")
+
+
+def conversation_of(calls: Sequence[Call]) -> list[messages.Message]:
+    """The messages of the last model call that was given any, with its answer."""
+    for call in reversed(calls):
+        given = next((node.given for node in call.all() if node.given), [])
+        answered = next((node.answered for node in call.all() if node.answered), [])
+        if not given:
+            continue
+        system = messages.instructions_text(call.value("system_instructions"))
+        opening: list[messages.Message] = []
+        if system and messages.system_of(given) is None:
+            opening = [{"role": "system", "parts": [messages.text_part(system)]}]
+        return [_decoded_arguments(message) for message in (*opening, *given, *answered)]
+    return []
+
+
+def _decoded_arguments(message: messages.Message) -> messages.Message:
+    parts = message.get("parts")
+    if not isinstance(parts, list) or not messages.parts_of(message, "tool_call"):
+        return message
+    whole = [
+        {**part, "arguments": messages.decoded(part.get("arguments"))}
+        if isinstance(part, dict) and part.get("type") == "tool_call"
+        else part
+        for part in parts
+    ]
+    return {**message, "parts": whole}

@@ -1,0 +1,190 @@
+"""A trace's rows as a tree: order, parents, content from log records, and which spans fold into one step.
+
+Nothing here needs a root: spans whose parent never came stand at the top, and a hostile circle of parents is cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from tracekit_collector import content_events, messages
+from tracekit_collector.anyvalue import attributes_from_text, loaded, plain_text, python_of
+from tracekit_collector.dialects import RawSpan
+from tracekit_collector.normalise import normalise
+
+Row = Mapping[str, object]
+
+_NOT_CONTENT = frozenset({"step", "dialect", "normaliser_version", "error_type"})
+
+
+@dataclass(eq=False)
+class Node:
+    """A span in its tree: its row, with what log records add to it."""
+
+    row: dict[str, Any]
+    parent: Node | None = None
+    children: list[Node] = field(default_factory=list)
+    depth: int = 0
+
+    @property
+    def step(self) -> str:
+        """The step kind."""
+        return self.row.get("step") or "span"
+
+    @property
+    def start(self) -> int:
+        """Start in nanoseconds."""
+        return self.row.get("start_ns") or 0
+
+    @property
+    def end(self) -> int:
+        """End in nanoseconds; the start where the end is not known."""
+        return self.start + (self.row.get("duration_ns") or 0)
+
+    @property
+    def span_id(self) -> str:
+        """The span's id."""
+        return str(self.row["span_id"])
+
+    @property
+    def failed(self) -> bool:
+        """Whether the span says that it failed."""
+        status = self.row.get("status")
+        return status == "error" or (status != "ok" and self.row.get("error_type") is not None)
+
+    @cached_property
+    def given(self) -> list[messages.Message]:
+        """The input messages."""
+        return _messages(self.row.get("input_messages"))
+
+    @cached_property
+    def answered(self) -> list[messages.Message]:
+        """The output messages."""
+        return _messages(self.row.get("output_messages"))
+
+    def ancestors(self) -> Iterator[Node]:
+        """Parent, grandparent and so on."""
+        node = self.parent
+        while node is not None:
+            yield node
+            node = node.parent
+
+
+def grow(spans: Sequence[Row], logs: Sequence[Row]) -> list[Node]:
+    """The trace's spans as nodes, depth first, siblings by time; roots first begun first.
+
+    Args:
+        spans: Rows of `spans` of one trace, in any order; of rows with one span id the last counts.
+        logs: Rows of `logs` of that trace.
+    """
+    nodes = {str(row["span_id"]): Node(dict(row)) for row in spans}
+    _add_log_content(nodes, logs)
+    ordered = sorted(nodes.values(), key=lambda node: (node.start, -node.end, node.span_id))
+    tops: list[Node] = []
+    for node in ordered:
+        parent = nodes.get(str(node.row.get("parent_span_id")))
+        if parent is None or parent is node:
+            tops.append(node)
+        else:
+            node.parent = parent
+            parent.children.append(node)
+    return _walked(tops, ordered)
+
+
+def root_of(nodes: Sequence[Node]) -> Node:
+    """The span that speaks for the trace: of those without a parent the first; without one, the first to begin."""
+    whole = [node for node in nodes if not node.row.get("parent_span_id")] or nodes
+    return min(whole, key=lambda node: (node.start, -node.end, node.span_id))
+
+
+def _walked(tops: list[Node], ordered: list[Node]) -> list[Node]:
+    found: list[Node] = []
+    seen: set[str] = set()
+    waiting = [*reversed(tops)]
+    left = iter(ordered)
+    while True:
+        while waiting:
+            node = waiting.pop()
+            if node.span_id in seen:
+                continue
+            seen.add(node.span_id)
+            found.append(node)
+            node.depth = 0 if node.parent is None else node.parent.depth + 1
+            waiting.extend(child for child in reversed(node.children) if child.span_id not in seen)
+        cut = next((node for node in left if node.span_id not in seen), None)
+        if cut is None:
+            return found
+        if cut.parent is not None:  # only a circle of parents leaves spans unseen
+            cut.parent.children.remove(cut)
+            cut.parent = None
+        waiting.append(cut)
+
+
+def _messages(text: object) -> list[messages.Message]:
+    if not isinstance(text, str):
+        return []
+    found = messages.decoded(text)
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+
+
+def _add_log_content(nodes: Mapping[str, Node], logs: Sequence[Row]) -> None:
+    """Give each span the model content that came in log records and that it does not carry itself."""
+    of_span: dict[str, list[Row]] = {}
+    for row in logs:
+        if row.get("event_name") in content_events.NAMES and str(row.get("span_id")) in nodes:
+            of_span.setdefault(str(row["span_id"]), []).append(row)
+    for span_id, records in of_span.items():
+        target = nodes[span_id].row
+        said: list[tuple[str, object]] = []
+        for row in sorted(records, key=_log_order):
+            name = str(row["event_name"])
+            attributes = _attributes(row.get("attributes"))
+            if name == content_events.DETAILS:
+                _fill(target, normalise(RawSpan(str(target.get("name")), attributes=attributes)))
+            else:
+                said.append((name, _body(row.get("body")) or attributes))
+        given, answered = content_events.conversation(said)
+        _fill(
+            target,
+            {
+                "input_messages": plain_text(given) if given else None,
+                "output_messages": plain_text(answered) if answered else None,
+                "input": messages.question_of(given),
+                "output": messages.answer_of(answered),
+            },
+        )
+
+
+def _fill(target: dict[str, Any], found: Mapping[str, object]) -> None:
+    for name, value in found.items():
+        if name not in _NOT_CONTENT and value is not None and target.get(name) is None:
+            target[name] = value
+
+
+def _log_order(row: Row) -> tuple[int, int]:
+    place = str(row.get("log_id") or "").rpartition("-")[2]
+    time = row.get("time_ns")
+    return (time if isinstance(time, int) else 0, int(place) if place.isdecimal() else 0)
+
+
+def _attributes(text: object) -> dict[str, object]:
+    return attributes_from_text(text) if isinstance(text, str) else {}
+
+
+def _body(text: object) -> object:
+    return python_of(loaded(text)) if isinstance(text, str) else None
+
+
+def exceptions_of(row: Row) -> list[dict[str, object]]:
+    """The attributes of a span's exception events, in order."""
+    text = row.get("events")
+    if not isinstance(text, str) or '"exception"' not in text:
+        return []
+    return [
+        {key: python_of(value) for key, value in entry.get("attributes", {}).items()}
+        for entry in loaded(text)
+        if entry.get("name") == "exception"
+    ]

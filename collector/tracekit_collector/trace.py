@@ -1,0 +1,378 @@
+"""A whole trace, assembled from its rows: each call once, usage not doubled, the error that mattered.
+
+`assemble` is pure. Judges, the command line, the UI and reports all read traces through it; the views of
+`tracekit_collector.views` say the same rules for many traces at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tracekit.errors import UsageError
+from tracekit_collector import messages
+from tracekit_collector._calls import TOKENS, Call, Requested, model_calls, requested, tool_spans
+from tracekit_collector._facts import (
+    Finder,
+    agent_of,
+    conversation_of,
+    cost_of,
+    duration_of,
+    input_of,
+    output_of,
+    repeats_parent,
+    steps_of,
+    system_of,
+    usage_of,
+)
+from tracekit_collector._faults import Fault, error_of, fault_of
+from tracekit_collector._tree import Node, Row, grow, root_of
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of all model calls; None where nobody counted. Input includes cached, output includes reasoning."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A retrieved document, with what the writer told of it."""
+
+    id: Any
+    content: Any
+    score: float | None
+    metadata: Any
+    span_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCall:
+    """One real call of a model; messages in OTel's GenAI schema, tokens and cost None where nobody counted."""
+
+    span_id: str
+    provider: str | None
+    model_requested: str | None
+    model: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cached_tokens: int | None
+    cache_write_tokens: int | None
+    reasoning_tokens: int | None
+    cost_usd: float | None
+    start_ns: int
+    duration_ns: int | None
+    ttft_ms: float | None
+    finish_reasons: tuple[str, ...]
+    input_messages: list[messages.Message]
+    output_messages: list[messages.Message]
+    status: str  # ok | error
+    error: dict[str, str | None] | None
+    response_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One real call of a tool: of a span, or, where no span shows it, of the messages (`span_id` is then None).
+
+    `status` is ok or error, and None for a call that a model asked for when nothing shows that it was made.
+    """
+
+    span_id: str | None
+    id: str | None
+    name: str | None
+    arguments: Any
+    result: Any
+    status: str | None
+    error: dict[str, str | None] | None
+    start_ns: int
+    duration_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A span of the tree, depth first; `same_as` is the span that describes the same call better."""
+
+    span_id: str
+    parent_span_id: str | None
+    depth: int
+    name: str
+    step: str
+    kind: str | None
+    start_ns: int
+    duration_ns: int | None
+    status: str  # unset | ok | error
+    failed: bool
+    error_type: str | None
+    error_message: str | None
+    input: str | None
+    output: str | None
+    provider: str | None
+    model: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cost_usd: float | None
+    tool_name: str | None
+    agent_name: str | None
+    same_as: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What happened in one trace.
+
+    Times are nanoseconds; `error` is {type, message, span_id} and None unless `status` is error; `steps` counts each
+    real step once; `messages` is the conversation of the last model call with its answer.
+    """
+
+    trace_id: str
+    name: str
+    start_ns: int
+    duration_ns: int | None
+    status: str  # ok | error
+    error: dict[str, str | None] | None
+    input: str | None
+    output: str | None
+    system_instructions: str | None
+    session_id: str | None
+    user_id: str | None
+    agent_name: str | None
+    agent_version: str | None
+    project: str | None
+    environment: str | None
+    service_name: str | None
+    case_id: str | None
+    repeat: int | None
+    run_id: str | None
+    cost_usd: float | None
+    model_calls: tuple[ModelCall, ...]
+    tool_calls: tuple[ToolCall, ...]
+    usage: Usage
+    steps: dict[str, int]
+    documents: tuple[Document, ...]
+    messages: list[messages.Message]
+    spans: tuple[Span, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The trace as plain dicts and lists, as `tracekit trace ID --format json` prints it."""
+        return asdict(self)
+
+
+def assemble(spans: Sequence[Row], logs: Sequence[Row] = ()) -> Trace:
+    """A trace from its rows.
+
+    Args:
+        spans: Rows of `spans`, all of one trace, in any order; a root is not needed.
+        logs: Rows of `logs` of the same trace; model content in them is joined by span id.
+
+    Returns:
+        The trace.
+
+    Raises:
+        UsageError: There are no spans.
+    """
+    if not spans:
+        raise UsageError("a trace needs at least one span")
+    nodes = grow(spans, logs)
+    root = root_of(nodes)
+    calls, tools = model_calls(nodes), tool_spans(nodes)
+    asked = requested(calls)
+    fault = fault_of(root, nodes, calls, tools)
+    first_of = Finder(root, nodes)
+    agent = agent_of(root, nodes)
+    return Trace(
+        trace_id=str(root.row["trace_id"]),
+        name=str(root.row.get("name") or ""),
+        start_ns=min(node.start for node in nodes),
+        duration_ns=duration_of(root, nodes),
+        status="error" if fault is not None else "ok",
+        error=_error(fault),
+        input=input_of(root, nodes, calls),
+        output=output_of(root, nodes, calls),
+        system_instructions=system_of(nodes, calls),
+        session_id=first_of("session_id"),
+        user_id=first_of("user_id"),
+        agent_name=agent.row.get("agent_name"),
+        agent_version=agent.row.get("agent_version"),
+        project=first_of("project"),
+        environment=first_of("environment"),
+        service_name=first_of("service_name"),
+        case_id=first_of("case_id"),
+        repeat=first_of("repeat"),
+        run_id=first_of("run_id"),
+        cost_usd=cost_of(nodes, calls),
+        model_calls=tuple(_model_call(call) for call in calls),
+        tool_calls=_tool_calls(tools, asked),
+        usage=Usage(**{name: usage_of(name, nodes, calls) for name in TOKENS}),
+        steps=steps_of(nodes, calls, tools),
+        documents=_documents(nodes),
+        messages=conversation_of(calls),
+        spans=_spans(nodes, [*calls, *tools]),
+    )
+
+
+def _error(fault: Fault | None) -> dict[str, str | None] | None:
+    return None if fault is None else fault._asdict()
+
+
+def _model_call(call: Call) -> ModelCall:
+    given = next((node.given for node in call.all() if node.given), [])
+    answered = next((node.answered for node in call.all() if node.answered), [])
+    return ModelCall(
+        span_id=call.node.span_id,
+        provider=call.value("provider"),
+        model_requested=call.value("model_requested"),
+        model=call.value("model"),
+        **{name: call.largest(name) for name in TOKENS},
+        cost_usd=call.largest("cost_usd"),
+        start_ns=call.node.start,
+        duration_ns=call.node.row.get("duration_ns"),
+        ttft_ms=call.value("ttft_ms"),
+        finish_reasons=tuple(call.value("finish_reasons") or ()),
+        input_messages=given,
+        output_messages=answered,
+        status="error" if call.failed else "ok",
+        error=_call_error(call),
+        response_id=call.value("response_id"),
+    )
+
+
+def _call_error(call: Call) -> dict[str, str | None] | None:
+    if not call.failed:
+        return None
+    faults = [fault for node in call.all() if (fault := error_of(node)) is not None]
+    told = next((fault for fault in faults if fault.message), faults[0] if faults else None)
+    return None if told is None else {"type": told.type, "message": told.message}
+
+
+def _tool_calls(spans: Sequence[Call], asked: Sequence[Requested]) -> tuple[ToolCall, ...]:
+    """Calls of tool spans, with what the messages add; and calls that only the messages show."""
+    free = list(spans)
+    found: list[tuple[tuple[int, int, str], ToolCall]] = []
+    for request in asked:
+        span = _span_for(request, free)
+        if span is not None:
+            free.remove(span)
+            found.append((span.order, _tool_call(span, request)))
+        elif request.answered or not spans:
+            # What is asked for is done after the answer that asks for it.
+            end = request.model_call.node.end
+            found.append(((end, end, request.model_call.node.span_id), _asked_call(request, end)))
+    found += [(span.order, _tool_call(span, None)) for span in free]
+    return tuple(call for _, call in sorted(found, key=lambda pair: pair[0]))
+
+
+def _span_for(request: Requested, free: Sequence[Call]) -> Call | None:
+    later = [span for span in free if span.node.start >= request.model_call.node.start] or list(free)
+    if request.id is not None:
+        for span in later:
+            if span.value("tool_call_id") == request.id:
+                return span
+    named = [span for span in later if span.value("tool_call_id") is None and span.value("tool_name") == request.name]
+    same = [span for span in named if _arguments(span) == request.arguments]
+    if same or named:
+        return (same or named)[0]
+    for span in later:  # Google's ADK gives a call another id than the model did
+        if span.value("tool_name") == request.name and _arguments(span) == request.arguments:
+            return span
+    return None
+
+
+def _arguments(span: Call) -> Any:
+    return messages.decoded(span.value("tool_arguments"))
+
+
+def _tool_call(span: Call, request: Requested | None) -> ToolCall:
+    arguments = _arguments(span)
+    result = span.value("tool_result")
+    if request is not None:
+        if not isinstance(arguments, dict) and request.arguments is not None:
+            arguments = request.arguments
+        result = request.result if result is None else result
+    failed = any(node.failed for node in span.all())
+    return ToolCall(
+        span_id=span.node.span_id,
+        id=span.value("tool_call_id") or (request.id if request is not None else None),
+        name=span.value("tool_name"),
+        arguments=arguments,
+        result=result,
+        status="error" if failed else "ok",
+        error=_call_error(span) if span.failed else None,
+        start_ns=span.node.start,
+        duration_ns=span.node.row.get("duration_ns"),
+    )
+
+
+def _asked_call(request: Requested, end: int) -> ToolCall:
+    return ToolCall(
+        span_id=None,
+        id=request.id,
+        name=request.name or None,
+        arguments=request.arguments,
+        result=request.result,
+        status="ok" if request.answered else None,
+        error=None,
+        start_ns=end,
+        duration_ns=None,
+    )
+
+
+def _documents(nodes: Sequence[Node]) -> tuple[Document, ...]:
+    """What retrievers found, else what rerankers kept, else what any step shows."""
+    for steps in (("retriever",), ("reranker",), None):
+        found: list[Document] = []
+        for node in nodes:
+            text = node.row.get("documents")
+            if text is None or (steps is not None and node.step not in steps) or _shown_above(node):
+                continue
+            for item in messages.decoded(text) or ():
+                if isinstance(item, dict):
+                    told = {key: item.get(key) for key in ("id", "content", "score", "metadata")}
+                    found.append(Document(**told, span_id=node.span_id))
+        if found:
+            return tuple(found)
+    return ()
+
+
+def _shown_above(node: Node) -> bool:
+    return repeats_parent(node) and node.parent is not None and node.parent.row.get("documents") is not None
+
+
+def _spans(nodes: Sequence[Node], calls: Sequence[Call]) -> tuple[Span, ...]:
+    same_as = {other.span_id: call.node.span_id for call in calls for other in call.others}
+    return tuple(_span(node, same_as.get(node.span_id)) for node in nodes)
+
+
+def _span(node: Node, same_as: str | None) -> Span:
+    row = node.row
+    fault = error_of(node)
+    return Span(
+        span_id=node.span_id,
+        parent_span_id=row.get("parent_span_id"),
+        depth=node.depth,
+        name=str(row.get("name") or ""),
+        step=node.step,
+        kind=row.get("kind"),
+        start_ns=node.start,
+        duration_ns=row.get("duration_ns"),
+        status=str(row.get("status") or "unset"),
+        failed=node.failed,
+        error_type=row.get("error_type") or (fault.type if fault else None),
+        error_message=fault.message if fault else None,
+        input=row.get("input"),
+        output=row.get("output"),
+        provider=row.get("provider"),
+        model=row.get("model") or row.get("model_requested"),
+        input_tokens=row.get("input_tokens"),
+        output_tokens=row.get("output_tokens"),
+        cost_usd=row.get("cost_usd"),
+        tool_name=row.get("tool_name"),
+        agent_name=row.get("agent_name"),
+        same_as=same_as,
+    )

@@ -1,0 +1,222 @@
+"""The SQL text of the views that people query: the rules of `tracekit_collector.trace`, set-wise.
+
+They read `lake_spans`, `lake_logs`, `lake_inferences` and `lake_scores`. Where one statement over all traces can say
+the same as `Trace`, it does, and a test holds the two equal; `Trace` alone does what takes a whole trace in hand:
+content that came in log records, tool calls that only messages show, a duplicate further up than the parent span or
+told by time and usage alone, model spans that say nothing beside one that does, and an error's message and cause out
+of its exception event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+_FAILED = "(status = 'error' OR (status <> 'ok' AND error_type IS NOT NULL))"
+_END = "start_ns + coalesce(duration_ns, 0)"
+
+# Parentless spans before all others, then by start; an integer, because a composite key costs ten times as much.
+_ROOT_FIRST = "CASE WHEN parent_span_id IS NULL THEN start_ns // 2 ELSE start_ns // 2 + 4611686018427387904 END"
+
+_TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
+
+# Of several spans that describe one call, the one that says most comes first.
+_SAYS_MOST = (
+    "(CASE WHEN output_messages IS NULL THEN 4 ELSE 0 END + CASE WHEN input_messages IS NULL THEN 2 ELSE 0 END"
+    " + CASE WHEN input_tokens IS NULL THEN 1 ELSE 0 END) * 1000000000000000000 + start_ns // 16"
+)
+
+SLACK_NS = 600 * 10**9  # a child may seem to begin this much before its root, when clocks differ
+
+
+def llm_calls_sql(source: str = "lake_spans") -> str:
+    """One row for each real model call in `source`, a relation with the columns of `spans`."""
+    first: tuple[str, ...] = (
+        "name",
+        "provider",
+        "model_requested",
+        "model",
+        "response_id",
+        "finish_reasons",
+        "ttft_ms",
+    )
+    first += ("duration_ns", "input", "output", "input_messages", "output_messages", "system_instructions")
+    first += (
+        "agent_name",
+        "agent_version",
+        "session_id",
+        "user_id",
+        "project",
+        "environment",
+        "service_name",
+        "run_id",
+    )
+    told = ",\n    ".join(f"arg_min({name}, says_most) AS {name}" for name in first)
+    counted = ", ".join(f"max({name}) AS {name}" for name in (*_TOKENS, "cost_usd"))
+    return f"""
+WITH model_spans AS (
+  SELECT *, {_FAILED} AS failed, {_SAYS_MOST} AS says_most FROM {source} WHERE step = 'llm'
+), keyed AS (
+  SELECT inside.*, coalesce(outside.response_id, outside.span_id, inside.response_id, inside.span_id) AS call
+  FROM model_spans inside LEFT JOIN model_spans outside
+    ON outside.trace_id = inside.trace_id AND outside.span_id = inside.parent_span_id
+), calls AS (
+  SELECT trace_id, arg_min(span_id, says_most) AS span_id, min(start_time) AS start_time, min(start_ns) AS start_ns,
+    arg_min(failed, start_ns) AS failed,
+    arg_min(error_type, start_ns) FILTER (failed) AS error_type,
+    {told},
+    {counted}
+  FROM keyed GROUP BY trace_id, call
+)
+SELECT * EXCLUDE (failed, duration_ns), duration_ns, duration_ns / 1e6 AS duration_ms,
+  CASE WHEN failed THEN 'error' ELSE 'ok' END AS status
+FROM calls"""  # noqa: S608 - made of our own names
+
+
+def tool_calls_sql(source: str = "lake_spans") -> str:
+    """One row for each tool call that a span of `source` describes.
+
+    A span inside one of the same tool is the same call. Calls that only messages show are in `Trace` alone.
+    """
+    return f"""
+WITH tool_spans AS (SELECT *, {_FAILED} AS failed FROM {source} WHERE step = 'tool')
+SELECT inside.trace_id, inside.span_id, inside.start_time, inside.start_ns, inside.duration_ns,
+  inside.duration_ns / 1e6 AS duration_ms, inside.tool_name, inside.tool_call_id, inside.tool_arguments,
+  inside.tool_result, CASE WHEN inside.failed THEN 'error' ELSE 'ok' END AS status, inside.error_type,
+  inside.status_message, inside.agent_name, inside.agent_version, inside.session_id, inside.user_id, inside.project,
+  inside.environment, inside.service_name, inside.run_id
+FROM tool_spans inside LEFT JOIN tool_spans outside
+  ON outside.trace_id = inside.trace_id AND outside.span_id = inside.parent_span_id
+  AND CASE WHEN outside.tool_call_id IS NOT NULL AND inside.tool_call_id IS NOT NULL
+      THEN outside.tool_call_id = inside.tool_call_id
+      ELSE outside.tool_name IS NOT DISTINCT FROM inside.tool_name END
+WHERE outside.span_id IS NULL"""  # noqa: S608 - made of our own names
+
+
+def traces_sql(source: str = "lake_spans") -> str:
+    """One row for each trace in `source`, a relation with the columns of `spans`."""
+    first = ("project", "environment", "service_name", "session_id", "user_id", "case_id", "repeat", "run_id")
+    told = ",\n    ".join(f"arg_min({name}, root_first) AS {name}" for name in first)
+    above = ",\n    ".join(
+        f"max({name}) FILTER (step NOT IN ('llm', 'embedding', 'reranker')) AS above_{name}" for name in _TOKENS
+    )
+    sums = ", ".join(f"sum({name})::BIGINT AS {name}" for name in _TOKENS)
+    usage = ",\n  ".join(f"coalesce(calls.{name}, above_{name}) AS {name}" for name in _TOKENS)
+    paid = "('embedding', 'reranker', 'retriever', 'tool', 'guardrail', 'evaluator')"
+    named = "CASE WHEN parent_span_id IS NULL THEN 0 WHEN step = 'agent' THEN 1 ELSE 2 END * 3000000000000000000"
+    return f"""
+WITH rows AS (
+  SELECT *, {_FAILED} AS failed, {_ROOT_FIRST} AS root_first, {named} + start_ns // 4 AS names_agent FROM {source}
+), base AS (
+  SELECT trace_id, arg_min(name, root_first) AS name,
+    arg_min(struct_pack(n := agent_name, v := agent_version), names_agent) FILTER (agent_name IS NOT NULL) AS agent,
+    {told},
+    min(start_time) AS start_time, min(start_ns) AS start_ns,
+    arg_min_null(CASE WHEN parent_span_id IS NULL THEN duration_ns END, root_first) AS root_ns,
+    max({_END}) FILTER (duration_ns IS NOT NULL) - min(start_ns) AS spanned_ns,
+    arg_min(failed, root_first) AS root_failed,
+    arg_min_null(error_type, root_first) AS root_error,
+    arg_min_null(status_message, root_first) AS root_message,
+    arg_max(error_type, start_ns) FILTER (failed) AS last_error,
+    arg_max(status_message, start_ns) FILTER (failed) AS last_message,
+    arg_min_null(input, root_first) AS root_input,
+    arg_min(input, start_ns) FILTER (step = 'llm') AS first_input,
+    arg_min(input, start_ns) FILTER (step IN ('agent', 'chain', 'task', 'span')) AS other_input,
+    arg_min_null(output, root_first) AS root_output,
+    arg_max(output, start_ns) FILTER (
+      step = 'llm' AND NOT failed AND NOT starts_with(output, '[{{"name":')  -- calls of tools are no last words
+    ) AS last_output,
+    arg_min(output, start_ns) FILTER (step IN ('agent', 'chain', 'task', 'span')) AS other_output,
+    count(*) AS spans, count(*) FILTER (failed) AS errors,
+    sum(cost_usd) FILTER (step IN {paid}) AS paid_usd, max(cost_usd) FILTER (step <> 'llm') AS above_usd,
+    {above}
+  FROM rows GROUP BY trace_id
+), model_calls AS ({llm_calls_sql(source)}
+), calls AS (
+  SELECT trace_id, count(*) AS model_calls, arg_max(status, start_ns) = 'error' AS failed,
+    sum(cost_usd) AS cost_usd, {sums}
+  FROM model_calls GROUP BY trace_id
+), used_tools AS ({tool_calls_sql(source)}
+), last_of_tool AS (
+  SELECT trace_id, tool_name, count(*) AS times, arg_max(status, start_ns) = 'error' AS failed
+  FROM used_tools GROUP BY trace_id, tool_name
+), tools AS (
+  SELECT trace_id, sum(times)::BIGINT AS tool_calls, bool_or(failed) AS failed FROM last_of_tool GROUP BY trace_id
+), judged AS (
+  SELECT base.*, model_calls, tool_calls, calls.cost_usd AS calls_usd,
+    root_failed OR coalesce(calls.failed, false) OR coalesce(tools.failed, false) AS failed,
+  {usage}
+  FROM base LEFT JOIN calls USING (trace_id) LEFT JOIN tools USING (trace_id)
+)
+SELECT trace_id, name, agent.n AS agent_name, agent.v AS agent_version, project, environment, service_name,
+  session_id, user_id, case_id, repeat, run_id, start_time, start_ns,
+  coalesce(root_ns, spanned_ns) / 1e6 AS duration_ms,
+  CASE WHEN failed THEN 'error' ELSE 'ok' END AS status,
+  CASE WHEN failed THEN coalesce(last_error, root_error) END AS error_type,
+  CASE WHEN failed THEN coalesce(root_message, last_message) END AS error_message,
+  coalesce(root_input, first_input, other_input) AS input,
+  coalesce(root_output, last_output, other_output) AS output,
+  spans, errors, coalesce(model_calls, 0) AS model_calls, coalesce(tool_calls, 0) AS tool_calls,
+  {", ".join(_TOKENS)},
+  CASE WHEN calls_usd IS NULL AND paid_usd IS NULL THEN above_usd
+    ELSE coalesce(calls_usd, 0) + coalesce(paid_usd, 0) END AS cost_usd
+FROM judged"""  # noqa: S608 - made of our own names
+
+
+_SESSIONS = """
+SELECT session_id, arg_min(user_id, start_ns) AS user_id, arg_min(agent_name, start_ns) AS agent_name,
+  arg_min(project, start_ns) AS project, count(*) AS traces, count(*) FILTER (status = 'error') AS errors,
+  min(start_time) AS start_time, max(start_time) AS last_time,
+  sum(model_calls)::BIGINT AS model_calls, sum(tool_calls)::BIGINT AS tool_calls,
+  sum(input_tokens)::BIGINT AS input_tokens, sum(output_tokens)::BIGINT AS output_tokens, sum(cost_usd) AS cost_usd
+FROM traces WHERE session_id IS NOT NULL GROUP BY session_id"""
+
+_INFERENCES = """
+SELECT 'agent' AS target, request_id, time, agent_name, agent_version, endpoint, status_code, latency_ms, ttft_ms,
+  request, response, provider, model, input_tokens, output_tokens, cost_usd, trace_id, span_id, user_id, session_id,
+  project, metadata
+FROM lake_inferences
+UNION ALL
+SELECT 'model', coalesce(response_id, span_id), start_time, agent_name, agent_version, NULL, NULL, duration_ms, ttft_ms,
+  coalesce(input_messages, input), coalesce(output_messages, output), provider, coalesce(model, model_requested),
+  input_tokens, output_tokens, cost_usd, trace_id, span_id, user_id, session_id, project, NULL
+FROM llm_calls"""
+
+# Name to query, in the order in which they can be defined.
+VIEWS: dict[str, str] = {
+    "spans": "SELECT * FROM lake_spans",
+    "logs": "SELECT * FROM lake_logs",
+    "scores": "SELECT * FROM lake_scores",
+    "llm_calls": llm_calls_sql(),
+    "tool_calls": tool_calls_sql(),
+    "traces": traces_sql(),
+    "sessions": _SESSIONS,
+    "inferences": _INFERENCES,
+}
+
+Run = Callable[[str], Sequence[Sequence[object]]]
+
+
+def newest_traces_sql(limit: int, run: Run, *, offset: int = 0) -> str:
+    """A query for the newest rows of `traces` that reads no more spans than it must.
+
+    It asks first when the last so many roots began, which is quick, and then assembles only traces that have a span
+    since then. Traces without a root are among them.
+
+    Args:
+        limit: How many traces.
+        run: Runs a query and gives its rows as tuples.
+        offset: How many newer ones to leave out.
+
+    Returns:
+        The query, newest first.
+    """
+    wanted = int(limit) + int(offset)
+    newest = f"SELECT start_ns FROM lake_spans WHERE parent_span_id IS NULL ORDER BY start_ns DESC LIMIT {wanted}"
+    roots = f"SELECT count(*), min(start_ns) FROM ({newest})"  # noqa: S608 - numbers
+    count, first = run(roots)[0]
+    tail = f"ORDER BY start_ns DESC, trace_id LIMIT {int(limit)} OFFSET {int(offset)}"
+    if not isinstance(count, int) or count < wanted or not isinstance(first, int):
+        return f"SELECT * FROM traces {tail}"  # noqa: S608 - numbers
+    since = f"SELECT trace_id FROM lake_spans WHERE start_ns >= {first}"  # noqa: S608 - a number
+    recent = f"SELECT * FROM lake_spans WHERE start_ns >= {first - SLACK_NS} AND trace_id IN ({since})"  # noqa: S608 - as above
+    return f"WITH recent AS ({recent}), newest AS ({traces_sql('recent')}) SELECT * FROM newest {tail}"  # noqa: S608

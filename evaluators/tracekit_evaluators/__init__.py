@@ -1,0 +1,27 @@
+"""Judges, scores, runs: what turns recorded traces into numbers that can be trusted."""
+
+from __future__ import annotations
+
+from tracekit_evaluators.imports import import_scores
+from tracekit_evaluators.judge import Judge, JudgeFactory, judge
+from tracekit_evaluators.judge import load as load_judge
+from tracekit_evaluators.runner import Run, evaluate
+from tracekit_evaluators.score import Evidence, MissingInput, NotApplicable, Score, Verdict
+from tracekit_evaluators.subject import Case, Subject
+
+__all__ = [
+    "Case",
+    "Evidence",
+    "Judge",
+    "JudgeFactory",
+    "MissingInput",
+    "NotApplicable",
+    "Run",
+    "Score",
+    "Subject",
+    "Verdict",
+    "evaluate",
+    "import_scores",
+    "judge",
+    "load_judge",
+]

@@ -1,0 +1,144 @@
+"""Calling judges on subjects: those that answer at once in place, those that wait side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tracekit_evaluators.score import Score, unscored
+
+if TYPE_CHECKING:
+    from tracekit_evaluators._writer import ScoreWriter
+    from tracekit_evaluators.judge import Judge
+    from tracekit_evaluators.subject import Subject
+
+_SHOW_EVERY = 0.1  # seconds between two movements of the progress bar
+
+
+@dataclass
+class Pace:
+    """How many judges wait at once, and how far the work is.
+
+    Args:
+        concurrency: The most judges that wait for an answer at once.
+        advance: Moves the progress bar on.
+    """
+
+    concurrency: int
+    advance: Callable[[int], None]
+    _done: int = field(default=0, init=False)
+    _shown: float = field(default=0.0, init=False)
+
+    def step(self, n: int = 1) -> None:
+        """Say that n more verdicts are there."""
+        self._done += n
+        if time.monotonic() - self._shown >= _SHOW_EVERY:
+            self.show()
+
+    def show(self) -> None:
+        """Move the bar to where the work is."""
+        done, self._done, self._shown = self._done, 0, time.monotonic()
+        self.advance(done)
+
+
+async def judge_all(
+    subjects: Iterable[Subject],
+    judges: Sequence[Judge],
+    done: Container[tuple[str, str]],
+    writer: ScoreWriter,
+    pace: Pace,
+) -> None:
+    """Call every judge on every subject, and give the scores to the writer.
+
+    Args:
+        subjects: What is judged; read as the work goes on.
+        judges: Who judges.
+        done: Pairs of trace id and judge digest that are scored already.
+        writer: Takes the scores.
+        pace: How many wait at once, and the progress bar.
+    """
+    judging = _Judging(judges, writer, pace)
+    try:
+        for subject in subjects:
+            for judge in judges:
+                if (subject.trace.trace_id, judge.digest) not in done:
+                    await judging.begin(judge, subject)
+                else:
+                    pace.step()
+        await judging.rest()
+    finally:
+        await judging.stop()
+        pace.show()
+
+
+class _Judging:
+    def __init__(self, judges: Sequence[Judge], writer: ScoreWriter, pace: Pace) -> None:
+        self._judges = judges
+        self._writer = writer
+        self._pace = pace
+        self._waiting: set[asyncio.Task[None]] = set()
+        self._owner = {judge.name: judge for judge in judges}
+
+    async def begin(self, judge: Judge, subject: Subject) -> None:
+        """Call a judge; where it has to wait, come back as soon as there is room for one more."""
+        began = time.perf_counter()
+        try:
+            verdict = judge.call(subject)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a judge raises costs its score alone
+            self._take(judge, subject, {judge.name: unscored(error)}, began)
+            return
+        if not inspect.isawaitable(verdict):
+            self._settle(judge, subject, verdict, began)
+            return
+        self._waiting.add(asyncio.ensure_future(self._awaited(judge, subject, verdict, began)))
+        if len(self._waiting) >= self._pace.concurrency:
+            await self._some(asyncio.FIRST_COMPLETED)
+
+    async def rest(self) -> None:
+        """Wait for all that are still out."""
+        while self._waiting:
+            await self._some(asyncio.ALL_COMPLETED)
+
+    async def stop(self) -> None:
+        """Give up what is still out, and free what judges hold."""
+        for task in self._waiting:
+            task.cancel()
+        await asyncio.gather(*self._waiting, return_exceptions=True)
+        self._waiting.clear()
+        for judge in self._judges:
+            close = getattr(judge.call, "aclose", None)
+            if close is not None:
+                await close()
+
+    async def _some(self, which: str) -> None:
+        finished, self._waiting = await asyncio.wait(self._waiting, return_when=which)
+        for task in finished:
+            task.result()  # what a judge raised is a score by now; this is the writer's own failure
+
+    async def _awaited(self, judge: Judge, subject: Subject, verdict: Awaitable[object], began: float) -> None:
+        try:
+            answer = await verdict
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a judge raises costs its score alone
+            self._take(judge, subject, {judge.name: unscored(error)}, began)
+        else:
+            self._settle(judge, subject, answer, began)
+
+    def _settle(self, judge: Judge, subject: Subject, verdict: object, began: float) -> None:
+        try:
+            scores = judge.scores(verdict)
+            for name in scores:
+                owner = self._owner.setdefault(name, judge)
+                if owner is not judge:
+                    words = f"the judges {owner.name} and {judge.name} both give {name}; rename one with `name=…`"
+                    scores[name] = Score(status="judge_error", explanation=words)
+        except Exception as error:  # noqa: BLE001 - a verdict that cannot be read costs its score alone
+            scores = {judge.name: unscored(error)}
+        self._take(judge, subject, scores, began)
+
+    def _take(self, judge: Judge, subject: Subject, scores: dict[str, Score], began: float) -> None:
+        self._writer.add(judge, subject, scores, (time.perf_counter() - began) * 1000)
+        self._pace.step()

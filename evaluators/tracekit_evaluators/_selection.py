@@ -1,0 +1,115 @@
+"""Which traces a run reads, and whose they are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tracekit.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from tracekit_collector.catalog import AgentVersion
+    from tracekit_collector.store import Store
+
+_AT_ONCE = 10_000
+Maker = tuple[str | None, str | None]
+
+
+@dataclass(frozen=True)
+class Makers:
+    """Who made a run's traces.
+
+    Args:
+        version: The one agent version that made them all; `None` where there are several, or none is known.
+        counts: Traces by version, as `name@number`; `unknown` where a trace names no agent.
+    """
+
+    version: AgentVersion | None
+    counts: dict[str, int]
+
+
+def condition(store: Store, *, where: str | None, agent: str | None) -> str | None:
+    """The user's filter and the agent's, as one condition over the view `traces`.
+
+    Args:
+        store: Whose catalog knows the agent.
+        where: A condition in SQL.
+        agent: `name`, for all of its versions, or `name@version` as `tracekit agents` shows them.
+
+    Raises:
+        NotFoundError: There is no such agent or version.
+    """
+    parts = [f"({where}\n)"] if where and where.strip() else []
+    if agent:
+        parts.append(_of_agent(store, agent))
+    return " AND ".join(parts) or None
+
+
+def trace_ids(store: Store, found: str | None, *, limit: int | None) -> list[str]:
+    """The ids of the traces that a condition picks, newest first.
+
+    Raises:
+        NotFoundError: It picks none.
+    """
+    ids = store.trace_ids(where=found, limit=limit)
+    if not ids:
+        what = f"no trace in {store.location} matches {found}" if found else f"{store.location} holds no traces"
+        raise NotFoundError(f"{what}; `tracekit traces` shows what is there")
+    return ids
+
+
+def makers(store: Store, ids: Iterable[str]) -> Makers:
+    """Who made these traces."""
+    counted: Counter[Maker] = Counter()
+    query = (
+        "SELECT agent_name, agent_version, count(*) FROM traces "
+        "WHERE trace_id IN (SELECT unnest(?::VARCHAR[])) GROUP BY ALL"
+    )
+    for batch in _batches(list(ids)):
+        for name, label, count in store.sql(query, [batch], settle=False).fetchall():
+            maker = (_text(name), _text(label))
+            counted[maker] += count if isinstance(count, int) else 0
+    versions: dict[str, AgentVersion] = {}
+    counts: Counter[str] = Counter()
+    for (name, label), count in counted.items():
+        version = None if name is None else store.catalog.agents.find(name, label)
+        ref = "unknown" if version is None else version.ref
+        counts[ref] += count
+        if version is not None:
+            versions[ref] = version
+    only = next(iter(versions.values())) if len(versions) == 1 and len(counts) == 1 else None
+    return Makers(only, dict(sorted(counts.items())))
+
+
+def _of_agent(store: Store, ref: str) -> str:
+    store.settle()
+    name, at, _ = ref.partition("@")
+    if not at:
+        store.catalog.agents.versions(name)
+        return f"agent_name = {_quoted(name)}"
+    wanted = store.catalog.agents.resolve(ref)
+    seen = store.sql("SELECT DISTINCT agent_version FROM traces WHERE agent_name = ?", [name], settle=False)
+    labels = [_text(row[0]) for row in seen.fetchall()]
+    known = {label: store.catalog.agents.find(name, label) for label in labels}
+    matching = [label for label, version in known.items() if version is not None and version.id == wanted.id]
+    named = ", ".join(_quoted(label) for label in matching if label is not None)
+    parts = [f"agent_version IN ({named})"] if named else []
+    parts += ["agent_version IS NULL"] if None in matching else []
+    if not parts:
+        raise NotFoundError(f"no trace in {store.location} is of {wanted.ref}; `tracekit traces` shows what is there")
+    return f"(agent_name = {_quoted(name)} AND ({' OR '.join(parts)}))"
+
+
+def _batches(ids: Sequence[str]) -> Iterator[list[str]]:
+    for start in range(0, len(ids), _AT_ONCE):
+        yield list(ids[start : start + _AT_ONCE])
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,1 @@
+"""The demo: an agent that answers questions about the standard library, in two versions that are compared."""

@@ -1,0 +1,274 @@
+"""Scores from outside: verdicts of people, environments or other tools, read from JSONL into a run of kind `import`.
+
+A line is an object: `trace_id`, `name` and `value` (a number, a bool or a label); optionally `passed`, `source`,
+`case_id`, `repeat`, `span_id`, `explanation`, `annotator`, `direction`, `metadata`; instead of a value, a `status` that
+says why there is none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from tracekit.errors import NotFoundError, UsageError
+from tracekit_evaluators import provenance
+from tracekit_evaluators._selection import makers
+from tracekit_evaluators.runner import Run, finish, scores_of
+from tracekit_evaluators.score import DIRECTIONS, SOURCES, STATUSES, clean, json_column
+from tracekit_evaluators.subject import canonical
+
+if TYPE_CHECKING:
+    from tracekit_collector.catalog import RunRecord
+    from tracekit_collector.store import Store
+
+_MOST_FAULTS = 10
+_AT_ONCE = 10_000
+_TRACE = re.compile(r"[0-9a-f]{32}")
+_SPAN = re.compile(r"[0-9a-f]{16}")
+Line = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import did.
+
+    Args:
+        run: The run, with all of its scores.
+        lines: Lines in the file.
+        new: Scores that were not there before.
+        replaced: Scores that took the place of another.
+        unknown_traces: Traces that the file names and the store does not hold.
+    """
+
+    run: Run
+    lines: int
+    new: int
+    replaced: int
+    unknown_traces: int
+
+
+def import_scores(store: Store, path: str | os.PathLike[str], *, run: str) -> Imported:
+    """Read scores from a JSONL file into a run of kind `import`, all of them or, where a line is faulty, none.
+
+    A file that is read again changes nothing: a line that is already there is left alone, and one that says something
+    else of the same target, name and annotator takes the earlier one's place.
+
+    Args:
+        store: Where to.
+        path: The file; see this module for its lines.
+        run: The run's name. An earlier import of that name is added to.
+
+    Raises:
+        UsageError: The file cannot be read, a line is faulty, or the name belongs to an evaluation. The message names
+            the first faulty lines.
+    """
+    lines = read_scores(path)
+    record = _run(store, run)
+    traces = _traces(store, {str(line["trace_id"]) for line in lines})
+    begun = record or store.catalog.runs.create(
+        run,
+        kind="import",
+        parameters={"file": os.fspath(path)},
+        selection={"file": os.fspath(path), "lines": len(lines)},
+        code=provenance.code_version(),
+        environment=provenance.environment(),
+        lake_versions=store.versions(),
+    )
+    there = {_target(row): row for row in scores_of(store, begun.id)}
+    rows: list[dict[str, object]] = []
+    replaced = 0
+    for line in lines:
+        row = _row(line, begun.id, traces.get(str(line["trace_id"]), (None, None)))
+        before = there.get(_target(row))
+        if before is not None and _same(before, row):
+            continue
+        row["supersedes"] = None if before is None else before["score_id"]
+        row["score_id"] = _digest([begun.id, *_target(row), row["supersedes"], [row[key] for key in _SAYS]])
+        replaced += before is not None
+        rows.append(row)
+    for start in range(0, len(rows), _AT_ONCE):
+        store.append("scores", rows[start : start + _AT_ONCE])
+    unknown = len({str(line["trace_id"]) for line in lines} - traces.keys())
+    more: dict[str, object] = {"traces": len(traces), "unknown_traces": unknown}
+    done = finish(store, begun.id, makers(store, traces), more)
+    return Imported(Run(store, done), len(lines), len(rows) - replaced, replaced, unknown)
+
+
+def read_scores(path: str | os.PathLike[str]) -> list[Line]:
+    """The lines of a score file, each checked.
+
+    Raises:
+        UsageError: The file cannot be read, or lines are faulty; the message names the first ones.
+    """
+    lines: list[Line] = []
+    faults: list[str] = []
+    seen: dict[tuple[object, ...], int] = {}
+    for number, text in _texts(Path(path)):
+        try:
+            line = _checked(json.loads(text, parse_constant=_no_constant))
+        except (ValueError, RecursionError, UsageError) as error:
+            faults.append(f"line {number}: {error}")
+            continue
+        first = seen.setdefault(_target(line), number)
+        if first != number:
+            faults.append(f"line {number}: the same trace, name and annotator as line {first}")
+        lines.append(line)
+    if faults:
+        more = f"\n  and {len(faults) - _MOST_FAULTS} more" if len(faults) > _MOST_FAULTS else ""
+        head = f"nothing was imported: {len(faults)} faulty lines in {os.fspath(path)}"
+        raise UsageError(f"{head}\n  " + "\n  ".join(faults[:_MOST_FAULTS]) + more)
+    if not lines:
+        raise UsageError(f"{os.fspath(path)} holds no scores")
+    return lines
+
+
+_SAYS = ("value_type", "value", "label", "passed", "direction", "status", "explanation", "source", "metadata")
+
+
+def _row(line: Line, run_id: str, place: tuple[object, object]) -> dict[str, object]:
+    value = line.get("value")
+    label = value if isinstance(value, str) else None
+    kind = "bool" if isinstance(value, bool) else "label" if label is not None else "number"
+    direction, passed = line.get("direction"), line.get("passed")
+    if passed is None and isinstance(value, bool) and direction != "neutral":
+        passed = value is (direction != "minimize")
+    case, repeat = line.get("case_id"), line.get("repeat")
+    return {
+        "time": datetime.now(timezone.utc).replace(tzinfo=None),
+        "run_id": run_id,
+        "target": "span" if line.get("span_id") else "trace",
+        "trace_id": line["trace_id"],
+        "span_id": line.get("span_id"),
+        "case_id": place[0] if case is None else clean(str(case)),
+        "repeat": place[1] if repeat is None else repeat,
+        "source": line.get("source") or "human",
+        "annotator": _clean(line.get("annotator")),
+        "name": clean(str(line["name"])),
+        "value_type": None if value is None else kind,
+        "value": float(value) if isinstance(value, (int, float)) else None,
+        "label": _clean(label),
+        "passed": passed,
+        "direction": direction,
+        "status": line.get("status") or "scored",
+        "explanation": _clean(line.get("explanation")),
+        "metadata": json_column(line["metadata"]) if line.get("metadata") else None,
+    }
+
+
+def _target(row: Line) -> tuple[object, ...]:
+    """What a line speaks of; two lines with the same one cannot both hold."""
+    return tuple(row.get(key) for key in ("trace_id", "span_id", "name", "annotator"))
+
+
+def _same(before: Line, row: Line) -> bool:
+    return all(before.get(key) == row.get(key) for key in (*_SAYS, "case_id", "repeat"))
+
+
+def _run(store: Store, name: str) -> RunRecord | None:
+    try:
+        found = store.catalog.runs.find(name)
+    except NotFoundError:
+        return None
+    if name not in {found.name, found.id}:
+        return None  # the beginning of another run's id
+    if found.kind != "import":
+        raise UsageError(f"there is a run {name} already, and it is no import; give --run another name")
+    return found
+
+
+def _traces(store: Store, ids: set[str]) -> dict[str, tuple[object, object]]:
+    """Case and repeat of those of the traces that the store holds."""
+    store.settle()
+    found: dict[str, tuple[object, object]] = {}
+    wanted = sorted(ids)
+    query = 'SELECT trace_id, case_id, "repeat" FROM traces WHERE trace_id IN (SELECT unnest(?::VARCHAR[]))'
+    for start in range(0, len(wanted), _AT_ONCE):
+        for trace_id, case, repeat in store.sql(query, [wanted[start : start + _AT_ONCE]], settle=False).fetchall():
+            found[str(trace_id)] = (case, repeat)
+    return found
+
+
+def _texts(path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for number, text in enumerate(file, start=1):
+                if text.strip():
+                    yield number, text
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the scores in {path}: {error}") from error
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_case(value: object) -> bool:
+    return _is_text(value) or (isinstance(value, int) and not isinstance(value, bool))
+
+
+def _is_repeat(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
+
+
+def _is_value(value: object) -> bool:
+    return _is_text(value) or (isinstance(value, (int, float)) and abs(value) < 1e300)
+
+
+def _one_of(words: Sequence[str]) -> Callable[[object], bool]:
+    return lambda value: value in words
+
+
+_CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
+    "trace_id": (lambda value: isinstance(value, str) and bool(_TRACE.fullmatch(value)), "32 lower-case hex digits"),
+    "span_id": (lambda value: isinstance(value, str) and bool(_SPAN.fullmatch(value)), "16 lower-case hex digits"),
+    "name": (_is_text, "a text"),
+    "value": (_is_value, "a finite number, true, false or a label"),
+    "passed": (lambda value: isinstance(value, bool), "true or false"),
+    "source": (_one_of(SOURCES), f"one of {', '.join(SOURCES)}"),
+    "case_id": (_is_case, "a text or a whole number"),
+    "repeat": (_is_repeat, "a whole number from 0"),
+    "explanation": (lambda value: isinstance(value, str), "a text"),
+    "annotator": (_is_text, "a text"),
+    "direction": (_one_of(DIRECTIONS), f"one of {', '.join(DIRECTIONS)}"),
+    "status": (_one_of(STATUSES), f"one of {', '.join(STATUSES)}"),
+    "metadata": (lambda value: isinstance(value, dict), "an object"),
+}
+
+
+def _checked(value: object) -> Line:
+    if not isinstance(value, dict):
+        raise UsageError(f"a score is an object, not {value!r:.80}")
+    unknown = sorted(set(value) - set(_CHECKS))
+    if unknown:
+        raise UsageError(f"unknown: {', '.join(unknown)}; what does not fit elsewhere goes into metadata")
+    line = {key: item for key, item in value.items() if item is not None}
+    missing = [key for key in ("trace_id", "name") if key not in line]
+    if missing:
+        raise UsageError(f"{' and '.join(missing)} missing")
+    for key, item in line.items():
+        holds, wanted = _CHECKS[key]
+        if not holds(item):
+            raise UsageError(f"{key} must be {wanted}, not {item!r:.80}")
+    scored = line.get("status", "scored") == "scored"
+    if scored is not ("value" in line):
+        raise UsageError("value is missing" if scored else f"a score that is {line['status']} has no value")
+    return line
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise UsageError(f"{name} is no number")
+
+
+def _clean(value: object) -> str | None:
+    return None if value is None else clean(str(value))
+
+
+def _digest(parts: Sequence[object]) -> str:
+    return hashlib.sha256(canonical(list(parts)).encode("utf-8", "replace")).hexdigest()[:32]

@@ -1,0 +1,1 @@
+"""The judges that come with tracekit, one small file an idea."""

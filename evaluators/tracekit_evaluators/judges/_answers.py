@@ -1,0 +1,106 @@
+"""Reading a model's answer as a verdict: one JSON object with evidence, reasoning and verdict."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+_FENCED = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL | re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A verdict that could be read.
+
+    Args:
+        verdict: One of the verdicts that were offered.
+        reasoning: Why.
+        evidence: Pairs of a quote and the span id that it is said to stand in.
+    """
+
+    verdict: str
+    reasoning: str
+    evidence: tuple[tuple[str, str | None], ...]
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An answer that is no verdict.
+
+    Args:
+        fault: What is wrong with it.
+    """
+
+    fault: str
+
+
+def read_answer(text: str, verdicts: Sequence[str]) -> Answer | Unreadable:
+    """The verdict in a model's answer: JSON, JSON between code fences, or JSON among words, the last one counting.
+
+    Args:
+        text: What the model said.
+        verdicts: The verdicts that it may give.
+
+    Example:
+        >>> read_answer('{"evidence": [], "reasoning": "ok", "verdict": "pass"}', ["pass", "fail"])
+        Answer(verdict='pass', reasoning='ok', evidence=())
+    """
+    fault = "it holds no JSON object"
+    for value in _objects(text):
+        answer = _answer(value, verdicts)
+        if isinstance(answer, Answer):
+            return answer
+        fault = answer.fault
+    return Unreadable(fault)
+
+
+def _answer(value: dict[str, object], verdicts: Sequence[str]) -> Answer | Unreadable:
+    given = value.get("verdict")
+    verdict = "" if isinstance(given, bool) or not isinstance(given, (str, int)) else str(given).strip().lower()
+    if verdict not in verdicts:
+        return Unreadable(f"its verdict is {given!r:.100}" if "verdict" in value else "it has no verdict")
+    reasoning = value.get("reasoning")
+    evidence = value.get("evidence")
+    items = evidence if isinstance(evidence, list) else []
+    pairs = [_pair(item) for item in items]
+    return Answer(
+        verdict,
+        reasoning if isinstance(reasoning, str) else "",
+        tuple(pair for pair in pairs if pair[0]),
+    )
+
+
+def _pair(item: object) -> tuple[str, str | None]:
+    if isinstance(item, str):
+        return item.strip(), None
+    quote, span = (item.get("quote"), item.get("span_id")) if isinstance(item, dict) else (None, None)
+    return quote.strip() if isinstance(quote, str) else "", span if isinstance(span, str) else None
+
+
+def _objects(text: str) -> Iterator[dict[str, object]]:
+    for candidate in (text, *reversed(_FENCED.findall(text))):
+        try:
+            value = json.loads(candidate)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            yield value
+    yield from reversed(_scattered(text))
+
+
+def _scattered(text: str) -> list[dict[str, object]]:
+    decoder, found, place = json.JSONDecoder(), [], text.find("{")
+    # A long run of braces would be tried from each of them; an answer has few objects.
+    for _ in range(200):
+        if place < 0:
+            break
+        try:
+            value, end = decoder.raw_decode(text, place)
+        except (ValueError, RecursionError):
+            end = place + 1
+        else:
+            found.append(value)
+        place = text.find("{", end)
+    return found

@@ -1,0 +1,80 @@
+"""When to ask a model's server again, and how long to wait."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+
+from tracekit.errors import TracekitError
+
+LONGEST_WAIT = 120.0
+_RETRYABLE = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+
+
+class Fault(TracekitError):  # noqa: N818 - what went wrong with one attempt, before anyone calls it an error
+    """One attempt at a request failed.
+
+    Args:
+        message: What happened.
+        retryable: Whether another attempt may do better.
+        retry_after: Seconds that the server wants to be left alone; `None` where it does not say.
+    """
+
+    def __init__(self, message: str, *, retryable: bool, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+        self.retry_after = retry_after
+
+    @classmethod
+    def of_status(cls, status: int, headers: Mapping[str, str], message: str) -> Fault:
+        """The fault that an HTTP status other than 200 is."""
+        words = f"HTTP {status}: {message}"
+        return cls(words, retryable=status in _RETRYABLE, retry_after=retry_after(headers))
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a response asks to wait: `Retry-After` in seconds or as a date (RFC 9110 §10.2.3).
+
+    Example:
+        >>> retry_after({"retry-after": "3"})
+        3.0
+    """
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    text = headers.get("retry-after")
+    seconds = _number(text)
+    if seconds is not None or text is None:
+        return seconds
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return None
+
+
+def wait_of(fault: Fault, tried: int) -> float | None:
+    """Seconds to wait before the next attempt, with jitter; `None` where the server asks for too long a wait.
+
+    Args:
+        fault: What happened to the last attempt.
+        tried: How many attempts were made, from 1.
+    """
+    jitter = random.random()  # noqa: S311 - spreads clients apart, hides nothing
+    if fault.retry_after is not None:
+        return None if fault.retry_after > LONGEST_WAIT else fault.retry_after + 0.1 * jitter
+    return min(30.0, 0.5 * 2.0 ** (tried - 1)) * (0.5 + jitter / 2)
+
+
+def again(tried: int) -> str:
+    """How often it was tried, for a message."""
+    return f" (after {tried} attempts)" if tried > 1 else ""
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if 0 <= value < float("inf") else None

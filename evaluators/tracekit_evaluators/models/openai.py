@@ -1,0 +1,245 @@
+"""A client for any server that speaks OpenAI's chat completions: OpenAI, Azure, vLLM, llama.cpp, Ollama, gateways.
+
+An answer of a given shape is asked for by `json_schema`, then by `json_object`, then in words, each when the server
+refuses the one before; the form that worked is the first one tried next time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import httpx
+
+from tracekit.errors import SettingError
+from tracekit.settings import setting
+from tracekit_evaluators.models._retry import Fault, again, wait_of
+from tracekit_evaluators.models.chat import Completion, ModelUnavailable, Request
+from tracekit_evaluators.models.price import price
+from tracekit_evaluators.score import Refused, TimedOut
+
+_FORMS = ("json_schema", "json_object", "text")
+_FINAL = ("context_length_exceeded", "model_not_found")
+_FILTERED = ("content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation")
+
+
+def openai(
+    *,
+    model: str,
+    base_url: str | None = None,
+    temperature: float | None = 0.0,
+    seed: int | None = 0,
+    timeout: float = 60.0,
+    attempts: int = 5,
+    provider: str | None = None,
+) -> OpenAIModel:
+    """A model on an OpenAI-compatible server.
+
+    The key is taken from the setting `openai_api_key` when a request is made, and kept nowhere.
+
+    Args:
+        model: The model's name on that server.
+        base_url: The server, up to and with `/v1`; the setting `openai_base_url` when not given.
+        temperature: 0 for the steadiest answers; `None` leaves it to the server.
+        seed: For servers that know one; `None` leaves it out.
+        timeout: Seconds that one attempt may take, from connecting to the last byte.
+        attempts: How often a request is tried when the server is busy or failing.
+        provider: Whose prices to count with (`openai`, `anthropic`, …), where the address does not tell.
+
+    Raises:
+        SettingError: No server is named, or its address is no URL.
+    """
+    address = setting("openai_base_url", base_url)
+    if not address:
+        raise SettingError(
+            f"no server is named for the model {model!r}; give base_url=URL or set OPENAI_BASE_URL "
+            "(OpenAI's own is https://api.openai.com/v1)"
+        )
+    if not address.startswith(("http://", "https://")):
+        raise SettingError(f"{address!r} is no address of a model server; it begins with http:// or https://")
+    return OpenAIModel(model, address.rstrip("/"), temperature, seed, timeout, max(1, int(attempts)), provider)
+
+
+@dataclass
+class OpenAIModel:
+    """A model on an OpenAI-compatible server; made by `openai`.
+
+    Args:
+        model: The model's name on that server.
+        base_url: The server's address.
+        temperature: As sent; `None` sends none.
+        seed: As sent; `None` sends none.
+        timeout: Seconds for one attempt.
+        attempts: The most attempts at one request.
+        provider: Whose prices count.
+    """
+
+    model: str
+    base_url: str
+    temperature: float | None
+    seed: int | None
+    timeout: float
+    attempts: int
+    provider: str | None
+    _form: int = field(default=0, init=False, repr=False)
+    _left_out: set[str] = field(default_factory=set, init=False, repr=False)
+    _client: httpx.AsyncClient | None = field(default=None, init=False, repr=False)
+    _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False, repr=False)
+
+    @property
+    def fingerprint(self) -> Mapping[str, object]:
+        """Model, server and parameters."""
+        known = {"model": self.model, "base_url": self.base_url, "temperature": self.temperature, "seed": self.seed}
+        return {key: value for key, value in known.items() if value is not None}
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer a request; see `ChatModel`."""
+        began = time.monotonic()
+        tried = 0
+        while True:
+            tried += 1
+            try:
+                done = await self._once(request)
+            except Fault as fault:
+                wait = wait_of(fault, tried)
+                if not fault.retryable or tried >= self.attempts or wait is None:
+                    raise ModelUnavailable(f"{self.model} at {self.base_url}: {fault}{again(tried)}") from None
+                await asyncio.sleep(wait)
+            else:
+                return replace(done, latency_ms=(time.monotonic() - began) * 1000, attempts=tried)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    async def _once(self, request: Request) -> Completion:
+        form = self._form
+        while True:
+            status, headers, body = await self._post(self._payload(request, _FORMS[form]))
+            if status == httpx.codes.OK:
+                self._form = form
+                return self._completion(body)
+            message, code = _said(body)
+            if code in _FILTERED or any(word in message for word in _FILTERED):
+                raise Refused(f"{self.model}: the content filter refused the request: {message}")
+            refused = status in (400, 404, 415, 422, 501) and code not in _FINAL
+            if refused and self._without(message):
+                continue
+            if not refused or request.schema is None or form == len(_FORMS) - 1:
+                raise Fault.of_status(status, headers, message)
+            form += 1
+
+    def _without(self, message: str) -> bool:
+        """Leave out the parameter that the server says it does not know; whether there was one."""
+        for name in ("max_tokens", "temperature", "seed"):
+            if name in message and name not in self._left_out:
+                self._left_out.add(name)
+                return True
+        return False
+
+    async def _post(self, payload: Mapping[str, object]) -> tuple[int, httpx.Headers, object]:
+        key = setting("openai_api_key")
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        sending = self._open().post(f"{self.base_url}/chat/completions", json=payload, headers=headers)
+        try:
+            # httpx's own limits begin anew with each chunk; a server that drips would never reach them.
+            response = await asyncio.wait_for(sending, self.timeout)
+        except (asyncio.TimeoutError, httpx.TimeoutException):
+            raise TimedOut(f"{self.model} at {self.base_url} did not answer within {self.timeout:g} s") from None
+        except httpx.HTTPError as error:
+            raise Fault(f"{type(error).__name__}: {error}", retryable=True) from None
+        try:
+            body: object = response.json()
+        except ValueError:
+            if response.status_code == httpx.codes.OK:
+                raise Fault("the answer is not JSON", retryable=True) from None
+            body = response.text[:300]
+        return response.status_code, response.headers, body
+
+    def _payload(self, request: Request, form: str) -> dict[str, object]:
+        messages = [dict(message) for message in request.messages]
+        payload: dict[str, object] = {"model": self.model, "messages": messages}
+        # Newer reasoning models know the limit by another name only.
+        limit = "max_completion_tokens" if "max_tokens" in self._left_out else "max_tokens"
+        payload[limit] = request.max_tokens
+        if self.temperature is not None and "temperature" not in self._left_out:
+            payload["temperature"] = self.temperature
+        if self.seed is not None and "seed" not in self._left_out:
+            payload["seed"] = self.seed + request.sample
+        if request.schema is not None:
+            if form == "json_schema":
+                wanted = {"name": "verdict", "strict": True, "schema": dict(request.schema)}
+                payload["response_format"] = {"type": "json_schema", "json_schema": wanted}
+            else:
+                shape = json.dumps(request.schema, ensure_ascii=False)
+                messages[0]["content"] += (
+                    f"\n\nAnswer with one JSON object of this JSON Schema and nothing else:\n{shape}"
+                )
+                if form == "json_object":
+                    payload["response_format"] = {"type": "json_object"}
+        return payload
+
+    def _completion(self, body: object) -> Completion:
+        first = _at(body, "choices", 0)
+        if not isinstance(first, dict):
+            raise Fault(f"the answer holds no choice: {json.dumps(body)[:200]}", retryable=True)
+        refusal = _at(first, "message", "refusal")
+        if isinstance(refusal, str) and refusal:
+            raise Refused(f"{self.model} refused: {refusal[:500]}")
+        reason = first.get("finish_reason")
+        if reason == "content_filter":
+            raise Refused(f"{self.model}: the content filter cut the answer off")
+        text = _at(first, "message", "content")
+        served = _at(body, "model")
+        read, wrote = _count(body, "prompt_tokens"), _count(body, "completion_tokens")
+        cached = _count(body, "prompt_tokens_details", "cached_tokens")
+        fingerprint = _at(body, "system_fingerprint")
+        return Completion(
+            text=text if isinstance(text, str) else "",
+            model=served if isinstance(served, str) else self.model,
+            finish_reason=reason if isinstance(reason, str) else None,
+            input_tokens=read,
+            output_tokens=wrote,
+            cached_tokens=cached,
+            cost_usd=price(self.model, read, wrote, cached, provider=self.provider, base_url=self.base_url),
+            detail={"system_fingerprint": fingerprint} if fingerprint else {},
+        )
+
+    def _open(self) -> httpx.AsyncClient:
+        loop = asyncio.get_running_loop()
+        if self._client is None or self._loop is not loop:
+            # A client's connections belong to the event loop that opened them.
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
+            self._client, self._loop = httpx.AsyncClient(timeout=self.timeout, limits=limits), loop
+        return self._client
+
+
+def _said(body: object) -> tuple[str, str]:
+    """An error's message and code, in the forms that servers write them."""
+    error = body.get("error", body) if isinstance(body, dict) else body
+    if isinstance(error, dict):
+        inner = _at(error, "innererror", "code")
+        message = error.get("message") or error.get("detail") or json.dumps(error)
+        return str(message)[:300], str(error.get("code") or inner or error.get("type") or "")
+    return str(error)[:300], ""
+
+
+def _at(value: object, *path: str | int) -> object:
+    for step in path:
+        if isinstance(value, dict):
+            value = value.get(step)
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            value = value[step]
+        else:
+            return None
+    return value
+
+
+def _count(body: object, *path: str) -> int | None:
+    value = _at(body, "usage", *path)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -1,0 +1,375 @@
+"""The report's cases: what each scored, what changed since the baseline, worst first."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from tracekit_evaluators.comparison import Comparison
+from tracekit_evaluators.pairing import Pairing, RunRows, natural
+from tracekit_evaluators.report.text import Text, decoded, line, shown, text
+from tracekit_evaluators.report.trace_view import TraceView, trace_view
+from tracekit_evaluators.report.waterfall import duration
+from tracekit_evaluators.summary import Row, ScoreGroup, number, status, trial
+from tracekit_evaluators.verdict import amount, figure
+
+if TYPE_CHECKING:
+    from tracekit_collector.trace import Trace
+
+MOST_COLUMNS = 6
+_MOST_ATTEMPTS = 8
+_LONGEST = 20_000
+_LONGEST_EXPLANATION = 3_000
+_MOST_EVIDENCE = 10
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One score of one case in the table.
+
+    Args:
+        text: What stands there.
+        tone: `good`, `bad`, `mixed`, `none` (not scored) or empty.
+        hint: The same in words, for a pointer and a screen reader.
+        change: The change since the baseline, with a sign; empty without one.
+        change_tone: `good` or `bad` where it became better or worse.
+    """
+
+    text: str
+    tone: str
+    hint: str
+    change: str = ""
+    change_tone: str = ""
+
+
+@dataclass(frozen=True)
+class VerdictRow:
+    """What one judge said of one trace."""
+
+    score: str
+    value: str
+    tone: str
+    judge: str
+    explanation: Text | None
+    evidence: tuple[tuple[str, Text], ...]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try at a case: a trace, what came out, what the judges said.
+
+    Args:
+        label: `repeat 2` where there are several, else empty.
+        trace_id: The trace's id; empty where the score names none.
+        output: What the agent answered.
+        verdicts: What the judges said.
+        trace: The trace in full; `None` for a baseline, and where the store does not hold it.
+    """
+
+    label: str
+    trace_id: str
+    output: Text | None
+    verdicts: tuple[VerdictRow, ...]
+    trace: TraceView | None = None
+
+
+@dataclass(frozen=True)
+class CaseView:
+    """A case in the table, and what opens under it.
+
+    Args:
+        key: What it is paired by.
+        name: Its name.
+        anchor: Its id in the page.
+        summary: What was asked, in one line.
+        cells: One for each column.
+        change: `regressed`, `improved`, `mixed` or empty.
+        failed: Whether any score says that it failed.
+        error: Whether one of its traces ended in an error.
+        duration: Its mean duration.
+        milliseconds: The same as a number; `None` where unknown.
+        cost: Its mean cost.
+        dollars: The same as a number.
+        input: What was asked, in full.
+        attempts: Its tries, the worst first.
+        attempts_left_out: How many tries are not shown.
+        baseline: The baseline's tries.
+    """
+
+    key: str
+    name: str
+    anchor: str
+    summary: str
+    cells: tuple[Cell, ...]
+    change: str
+    failed: bool
+    error: bool
+    duration: str
+    milliseconds: float | None
+    cost: str
+    dollars: float | None
+    input: Text | None = None
+    attempts: tuple[Attempt, ...] = ()
+    attempts_left_out: int = 0
+    baseline: tuple[Attempt, ...] = ()
+
+
+class Cases:
+    """The cases of a run, worst first: with a baseline the worst regression, without one the lowest scores.
+
+    Args:
+        candidate: The run's rows.
+        keys: For each of its traces the key of its case.
+        baseline: The baseline's rows and keys, where there is one that can be paired.
+        comparison: The comparison with it.
+    """
+
+    def __init__(
+        self,
+        candidate: RunRows,
+        *,
+        keys: Mapping[str, str],
+        baseline: tuple[RunRows, Mapping[str, str]] | None = None,
+        comparison: Comparison | None = None,
+    ) -> None:
+        self._run = candidate
+        self._groups = candidate.groups
+        self._rows = _by_case(candidate, keys)
+        self._baseline = baseline
+        self._baseline_rows = _by_case(*baseline) if baseline is not None else {}
+        self._changes: dict[tuple[str, str], float] = {}
+        self._ranges = {name: _spread(group) for name, group in self._groups.items()}
+        for each in comparison.scores if comparison is not None else ():
+            sign = {"minimize": -1.0, "neutral": 0.0}.get(each.direction, 1.0)
+            for change in (*each.regressed, *each.improved):
+                self._changes[change.key, each.name] = sign * (change.difference or 0.0)
+        self.columns = self._column_names(comparison)
+        self.ordered = sorted(natural(self._rows), key=self._badness)
+
+    def view(self, key: str) -> CaseView:
+        """A case's row in the table, without what opens under it."""
+        rows = self._rows[key]
+        traces = [self._run.traces[trace] for trace in _trace_ids(rows) if trace in self._run.traces]
+        changes = [value for (case, _), value in self._changes.items() if case == key] if self._changes else []
+        milliseconds, dollars = (_mean(trace.get(name) for trace in traces) for name in ("duration_ms", "cost_usd"))
+        named = next((str(row["case_id"]) for row in rows if row.get("case_id") is not None), None)
+        asked = next((trace["input"] for trace in traces if trace.get("input") is not None), None)
+        return CaseView(
+            key=key,
+            name=line(named or (_trace_ids(rows) or [key])[0][:8], longest=60),
+            anchor="",
+            summary=line(decoded(asked), longest=300),
+            cells=tuple(self._cell(name, key, rows) for name in self.columns),
+            change=_change_word(changes),
+            failed=any(_passed(row, self._groups[_name(row)]) == 0.0 for row in rows),
+            error=any(trace.get("status") == "error" for trace in traces),
+            duration=duration(None if milliseconds is None else milliseconds * 1e6),
+            milliseconds=milliseconds,
+            cost="–" if dollars is None else f"${figure(dollars)}",
+            dollars=dollars,
+        )
+
+    def trace_ids(self, key: str) -> list[str]:
+        """The traces of a case that are shown in full, the worst first."""
+        return self._attempts(key)[:_MOST_ATTEMPTS]
+
+    def opened(self, view: CaseView, traces: Mapping[str, Trace]) -> CaseView:
+        """A case's row with what opens under it."""
+        rows = self._rows[view.key]
+        ids = self._attempts(view.key)
+        used = [traces[trace] for trace in ids if trace in traces]
+        asked = next((trace.input for trace in used if trace.input is not None), None)
+        before = self._baseline_rows.get(view.key, [])
+        return replace(
+            view,
+            input=text(asked, longest=_LONGEST),
+            attempts=tuple(
+                self._attempt(trace, rows, self._run, traces.get(trace), many=len(ids) > 1)
+                for trace in ids[:_MOST_ATTEMPTS]
+            ),
+            attempts_left_out=max(0, len(ids) - _MOST_ATTEMPTS),
+            baseline=tuple(
+                self._attempt(trace, before, self._baseline[0], None, many=len(_trace_ids(before)) > 1)
+                for trace in _trace_ids(before)[:_MOST_ATTEMPTS]
+                if self._baseline is not None
+            ),
+        )
+
+    def _column_names(self, comparison: Comparison | None) -> list[str]:
+        changed = {each.name: len(each.regressed) for each in comparison.scores} if comparison is not None else {}
+        wanted = sorted(
+            self._groups, key=lambda name: (-changed.get(name, 0), self._groups[name].direction == "neutral")
+        )
+        chosen = set(wanted[:MOST_COLUMNS])
+        return [name for name in self._groups if name in chosen]
+
+    def _badness(self, key: str) -> tuple[float, float]:
+        """What sorts cases; ties stay in natural order, since sorting is stable."""
+        changes = [self._changes.get((key, name), 0.0) / spread for name, spread in self._ranges.items() if spread > 0]
+        return min(changes, default=0.0) if self._changes else 0.0, self._goodness(key)
+
+    def _goodness(self, key: str) -> float:
+        """How well a case does, from 0 to 1, averaged over what can be called good or bad."""
+        found = []
+        for row in self._rows[key]:
+            group, value = self._groups[_name(row)], number(row)
+            passed = _passed(row, group)
+            if passed is not None:
+                found.append(passed)
+            elif value is not None and group.direction != "neutral" and self._ranges[group.name] > 0:
+                share = (value - _least(group)) / self._ranges[group.name]
+                found.append(share if group.direction == "maximize" else 1 - share)
+        return sum(found) / len(found) if found else 1.0
+
+    def _attempts(self, key: str) -> list[str]:
+        rows = self._rows[key]
+
+        def passes(trace: str) -> float:
+            tried = (_passed(row, self._groups[_name(row)]) for row in rows if row.get("trace_id") == trace)
+            mean = _mean(tried)
+            return 1.0 if mean is None else mean
+
+        return sorted(_trace_ids(rows), key=passes)
+
+    def _cell(self, name: str, key: str, rows: Sequence[Row]) -> Cell:
+        group = self._groups[name]
+        mine = [row for row in rows if row.get("name") == name]
+        change = self._changes.get((key, name), 0.0)
+        cell = _cell(group, mine)
+        if not change:
+            return cell
+        sign = -1.0 if group.direction == "minimize" else 1.0
+        words = amount(sign * change, kind=group.kind, signed=True)
+        return replace(cell, change=words, change_tone="good" if change > 0 else "bad")
+
+    def _attempt(
+        self, trace_id: str, rows: Sequence[Row], side: RunRows, trace: Trace | None, *, many: bool
+    ) -> Attempt:
+        mine = [row for row in rows if row.get("trace_id") == trace_id]
+        repeat = next((row["repeat"] for row in mine if row.get("repeat") is not None), None)
+        label = f"repeat {repeat}" if repeat is not None else f"trace {trace_id[:8]}"
+        output = trace.output if trace is not None else side.traces.get(trace_id, {}).get("output")
+        return Attempt(
+            label=label if many else "",
+            trace_id=trace_id,
+            output=text(output, longest=_LONGEST),
+            verdicts=tuple(verdict_row(row, side.groups[_name(row)]) for row in mine),
+            trace=None if trace is None else trace_view(trace),
+        )
+
+
+def verdict_row(row: Row, group: ScoreGroup) -> VerdictRow:
+    """A row of the table `scores` as the report shows it."""
+    cell = _cell(group, [row])
+    judge = str(row.get("judge") or row.get("source") or "")
+    version = row.get("judge_version")
+    return VerdictRow(
+        score=line(group.name, longest=80),
+        value=cell.text if status(row) == "scored" else status(row).replace("_", " "),
+        tone=cell.tone,
+        judge=line(f"{judge} {version}" if version else judge, longest=80),
+        explanation=text(row.get("explanation"), longest=_LONGEST_EXPLANATION),
+        evidence=tuple(_evidence(row.get("evidence"))),
+    )
+
+
+def anchors(views: Sequence[CaseView]) -> list[CaseView]:
+    """The same cases, each with an id that no other has."""
+    taken: set[str] = set()
+    found = []
+    for view in views:
+        slug = "case-" + (re.sub(r"[^A-Za-z0-9_.-]+", "-", view.name).strip("-") or "x")
+        anchor, place = slug, 2
+        while anchor in taken:
+            anchor, place = f"{slug}-{place}", place + 1
+        taken.add(anchor)
+        found.append(replace(view, anchor=anchor))
+    return found
+
+
+def paired_keys(pairing: Pairing | None, run: RunRows) -> Mapping[str, str]:
+    """For each trace of a run the key of its case, as a pairing has it, or by itself."""
+    own = run.own_keys
+    return own if pairing is None or pairing.by == "none" else {**own, **pairing.candidate}
+
+
+def _by_case(run: RunRows, keys: Mapping[str, str]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for group in run.groups.values():
+        for row in group.rows:
+            trace = str(row.get("trace_id"))
+            fallback = f"case:{row['case_id']}" if row.get("case_id") is not None else f"row:{row.get('score_id')}"
+            found.setdefault(keys.get(trace, fallback), []).append(row)
+    return found
+
+
+def _cell(group: ScoreGroup, rows: Sequence[Row]) -> Cell:
+    scored = [row for row in rows if status(row) == "scored"]
+    if not scored:
+        why = ", ".join(sorted({status(row).replace("_", " ") for row in rows})) or "no score"
+        return Cell("–", "none", f"{group.name}: {why}")
+    tried = [_passed(row, group) for row in scored]
+    tone = _tone([value for value in tried if value is not None])
+    if group.kind in {"label", "text"}:
+        words = sorted({line(row.get("label"), longest=24) for row in scored})
+        said = " / ".join(words)
+    elif group.kind == "bool":
+        passed = sum(1 for value in tried if value)
+        said = f"{passed}/{len(scored)}" if len(scored) > 1 else "✓" if passed else "✗"
+    else:
+        said = figure(_mean(number(row) for row in scored))
+    hint = {"good": "passed", "bad": "failed", "mixed": "passed sometimes"}.get(tone, "")
+    return Cell(said, tone, f"{group.name}: {said}{f', {hint}' if hint else ''}")
+
+
+def _passed(row: Row, group: ScoreGroup) -> float | None:
+    """1 or 0 where somebody drew a line between good and bad, else `None`."""
+    judged = group.kind == "bool" or row.get("passed") is not None
+    return trial(row, direction=group.direction) if judged else None
+
+
+def _tone(tried: Sequence[float]) -> str:
+    if not tried:
+        return ""
+    return "good" if min(tried) >= 1 else "bad" if max(tried) <= 0 else "mixed"
+
+
+def _evidence(column: object) -> Iterator[tuple[str, Text]]:
+    try:
+        found = json.loads(column) if isinstance(column, str) else None
+    except (ValueError, RecursionError):
+        found = None
+    for item in found[:_MOST_EVIDENCE] if isinstance(found, list) else ():
+        quote = text(item.get("quote"), longest=600) if isinstance(item, Mapping) else None
+        if quote is not None:
+            yield shown(str(item.get("span_id") or ""))[:32], quote
+
+
+def _change_word(changes: Sequence[float]) -> str:
+    worse, better = any(change < 0 for change in changes), any(change > 0 for change in changes)
+    return "mixed" if worse and better else "regressed" if worse else "improved" if better else ""
+
+
+def _spread(group: ScoreGroup) -> float:
+    values = [value for row in group.rows if (value := number(row)) is not None]
+    return 1.0 if group.kind in {"bool", "label", "text"} else max(values, default=0.0) - min(values, default=0.0)
+
+
+def _least(group: ScoreGroup) -> float:
+    return min((value for row in group.rows if (value := number(row)) is not None), default=0.0)
+
+
+def _trace_ids(rows: Iterable[Row]) -> list[str]:
+    return list(dict.fromkeys(str(row["trace_id"]) for row in rows if row.get("trace_id") is not None))
+
+
+def _name(row: Row) -> str:
+    return str(row.get("name"))
+
+
+def _mean(values: Iterable[object]) -> float | None:
+    known = [float(value) for value in values if isinstance(value, (int, float))]
+    return sum(known) / len(known) if known else None

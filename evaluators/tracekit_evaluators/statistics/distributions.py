@@ -1,0 +1,44 @@
+"""Quantiles and tail probabilities. The only module of the package that imports scipy."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from scipy import special, stats
+
+
+@lru_cache(maxsize=64)
+def normal_quantile(probability: float) -> float:
+    """The standard normal's quantile."""
+    return float(special.ndtri(probability))
+
+
+def normal_probability(quantile: float) -> float:
+    """The standard normal's distribution function."""
+    return float(special.ndtr(quantile))
+
+
+@lru_cache(maxsize=4096)
+def t_quantile(probability: float, *, degrees: float) -> float:
+    """Student's t quantile."""
+    return float(special.stdtrit(degrees, probability))
+
+
+def t_two_sided(statistic: float, *, degrees: float) -> float:
+    """The probability that |t| is at least this large."""
+    return float(2.0 * special.stdtr(degrees, -abs(statistic)))
+
+
+def beta_quantile(probability: float, *, a: float, b: float) -> float:
+    """The beta distribution's quantile."""
+    return float(special.betaincinv(a, b, probability))
+
+
+def fair_coin_two_sided(heads: int, *, tosses: int) -> float:
+    """Exact two-sided p-value of this many heads from a fair coin."""
+    return float(min(1.0, 2.0 * special.bdtr(min(heads, tosses - heads), tosses, 0.5)))
+
+
+def fisher_two_sided(table: tuple[tuple[int, int], tuple[int, int]]) -> float:
+    """Fisher's exact two-sided p-value of a 2 × 2 table."""
+    return float(stats.fisher_exact(table).pvalue)

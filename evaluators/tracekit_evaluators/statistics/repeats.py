@@ -1,0 +1,97 @@
+"""pass@k, pass^k and flakiness of cases that were tried several times."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from tracekit.errors import UsageError
+from tracekit_evaluators.statistics.bootstrap import bca_interval
+from tracekit_evaluators.statistics.estimate import Estimate
+from tracekit_evaluators.statistics.intervals import clopper_pearson_interval, mean_interval, wilson_interval
+
+Trials = tuple[int, int]  # passed, tried
+_FEWEST_FOR_BOOTSTRAP, _MOST_FOR_BOOTSTRAP = 10, 20_000
+
+
+def trials_of(cases: Iterable[Sequence[float]]) -> list[Trials]:
+    """For each case that was tried, how often it passed and how often it was tried.
+
+    Example:
+        >>> trials_of([[1, 0, 1], []])
+        [(2, 3)]
+    """
+    return [(sum(1 for trial in case if trial), len(case)) for case in cases if len(case)]
+
+
+def pass_hat_k(trials: Sequence[Trials], *, k: int, level: float = 0.95, seed: int = 0) -> Estimate:
+    """pass^k: the probability that a case passes k times out of k, C(c, k)/C(n, k) averaged over cases.
+
+    S. Yao et al., τ-bench, arXiv 2406.12045. It is not the pass rate to the power of k, which is wrong when
+    cases differ. The interval is a seeded BCa bootstrap over cases; Student's t for fewer than ten cases or
+    more than 20,000; Clopper-Pearson where all cases are at 0 or 1.
+
+    Args:
+        trials: For each case (passed, tried).
+        k: At least 1 and at most the fewest trials of any case.
+        level: Confidence level in (0, 1).
+        seed: Seed of the bootstrap.
+
+    Raises:
+        UsageError: A case has fewer than k trials, so that its probability cannot be estimated.
+
+    Example:
+        >>> round(pass_hat_k([(4, 4), (2, 4), (0, 4)], k=2).value, 4)
+        0.3889
+    """
+    _check(trials, k)
+    return _over_cases([math.comb(c, k) / math.comb(n, k) for c, n in trials], level, seed)
+
+
+def pass_at_k(trials: Sequence[Trials], *, k: int, level: float = 0.95, seed: int = 0) -> Estimate:
+    """pass@k: the probability that a case passes at least once in k tries.
+
+    1 - C(n-c, k)/C(n, k) averaged over cases; M. Chen et al., arXiv 2107.03374. Arguments, interval and
+    errors as for `pass_hat_k`.
+
+    Example:
+        >>> pass_at_k([(1, 2), (0, 2)], k=2).value
+        0.5
+    """
+    _check(trials, k)
+    return _over_cases([1 - math.comb(n - c, k) / math.comb(n, k) for c, n in trials], level, seed)
+
+
+def flaky_share(trials: Sequence[Trials], *, level: float = 0.95) -> Estimate:
+    """The share of cases, among those tried at least twice, that sometimes pass and sometimes fail.
+
+    Example:
+        >>> flaky_share([(1, 2), (2, 2), (1, 1)]).value
+        0.5
+    """
+    repeated = [(c, n) for c, n in trials if n > 1]
+    return wilson_interval(sum(1 for c, n in repeated if 0 < c < n), n=len(repeated), level=level)
+
+
+def _check(trials: Sequence[Trials], k: int) -> None:
+    if k < 1:
+        raise UsageError(f"k counts trials and is at least 1, not {k}")
+    short = sum(1 for _, n in trials if n < k)
+    if short:
+        raise UsageError(f"{short} of {len(trials)} cases have fewer than {k} trials: choose a smaller k")
+
+
+def _over_cases(chances: Sequence[float], level: float, seed: int) -> Estimate:
+    array = np.array(chances, dtype=np.float64)
+    count = len(array)
+    if count == 0:
+        return Estimate(None, None, None, 0, "no scores")
+    if array.min() == array.max() and array[0] in (0.0, 1.0):
+        return clopper_pearson_interval(count * array[0], n=count, level=level)
+    if _FEWEST_FOR_BOOTSTRAP <= count <= _MOST_FOR_BOOTSTRAP:
+        found = bca_interval(array, level=level, seed=seed)
+        if found.low is not None:
+            return found
+    return mean_interval(array, level=level).clipped(0.0, 1.0)

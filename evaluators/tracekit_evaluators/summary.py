@@ -1,0 +1,252 @@
+"""One run's scores as metrics: each score name becomes one dict that says how much, how sure, and of how many."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tracekit_evaluators.statistics import (
+    Estimate,
+    coverage,
+    flaky_share,
+    mean_of_cases,
+    pass_hat_k,
+    proportion_of_cases,
+    trials_of,
+    wilson_interval,
+    worst_case_bounds,
+)
+
+Row = Mapping[str, object]
+_MOST_LABELS = 50
+
+
+@dataclass(frozen=True)
+class ScoreGroup:
+    """All rows of one score name, and what kind of score that makes it.
+
+    Args:
+        name: The score's name.
+        rows: Its rows, the superseded ones left out.
+        kind: `bool`, `number`, `label` or `text`; `none` when nothing was scored.
+        direction: `maximize`, `minimize` or `neutral`.
+    """
+
+    name: str
+    rows: tuple[Row, ...]
+    kind: str
+    direction: str
+
+    def cases(self) -> dict[str, list[Row]]:
+        """The eligible rows by case: by case id, else by what was judged, each on its own."""
+        found: dict[str, list[Row]] = {}
+        for row in self.rows:
+            if row.get("status") != "not_applicable":
+                found.setdefault(case_key(row), []).append(row)
+        return found
+
+    def values(self) -> list[list[float | None]]:
+        """For each case the values of its eligible rows, `None` where one is missing."""
+        return [[number(row) for row in rows] for rows in self.cases().values()]
+
+
+def summarise(rows: Iterable[Row]) -> dict[str, dict[str, object]]:
+    """The metrics of a run from its rows in the lake's table `scores`.
+
+    Repeats of a case are averaged first, so that each case counts the same. A bool (or 0-1) score whose cases
+    were repeated also gives `pass^1` … `pass^K`, K being the fewest trials of any case; where a run has
+    several such scores these are called `NAME.pass^k`. What was not scored is in no mean: it is counted in
+    `missing` and `coverage`, and `bounds` says how far it could move a share.
+
+    Args:
+        rows: Dicts with the columns of the table `scores`; a column may be absent. A row that another row
+            supersedes is left out.
+
+    Returns:
+        Metrics by name, in order of name: `value`, `low`, `high` (95 %), `n` (cases), `method`, `mean`,
+        `scores`, `cases`, `repeats`, `coverage`, `missing`, `bounds`, `direction`, `kind`, and `passed` or
+        `distribution` where the score has them.
+
+    Example:
+        >>> rows = [{"name": "ok", "value_type": "bool", "value": v, "status": "scored"} for v in (1.0, 0.0)]
+        >>> metric = summarise(rows)["ok"]
+        >>> metric["mean"], metric["n"], metric["method"]
+        (0.5, 2, 'Wilson')
+    """
+    groups = group_scores(rows)
+    metrics = {group.name: metric_of(group) for group in groups}
+    repeated = [group for group in groups if group.kind == "bool"]
+    for group in repeated:
+        prefix = "" if len(repeated) == 1 else f"{group.name}."
+        metrics.update(_reliability(group, prefix))
+    return metrics
+
+
+def group_scores(rows: Iterable[Row]) -> list[ScoreGroup]:
+    """The rows of a run by score name, in order of name, without those that a later row supersedes."""
+    listed = list(rows)
+    superseded = {row.get("supersedes") for row in listed if row.get("supersedes")}
+    by_name: dict[str, list[Row]] = {}
+    for row in listed:
+        if row.get("score_id") is None or row.get("score_id") not in superseded:
+            by_name.setdefault(str(row.get("name")), []).append(row)
+    return [_group(name, by_name[name]) for name in sorted(by_name)]
+
+
+def case_key(row: Row) -> str:
+    """What a row's value is a repeat of: its case, or the one thing that it judges where no case is named."""
+    if row.get("case_id") is not None:
+        return f"case:{row['case_id']}"
+    parts = [str(row.get(column) or "") for column in ("trace_id", "span_id", "session_id")]
+    return f"target:{'/'.join(parts)}" if any(parts) else f"row:{id(row)}"
+
+
+def number(row: Row) -> float | None:
+    """A row's value as a finite number; `None` unless it was scored."""
+    value = row.get("value")
+    if status(row) != "scored" or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def status(row: Row) -> str:
+    """A row's status; a row that has none was scored if it has a value."""
+    given = row.get("status")
+    if given is not None:
+        return str(given)
+    return "missing_input" if row.get("value") is None and row.get("label") is None else "scored"
+
+
+def trial(row: Row, *, direction: str) -> float | None:
+    """Whether a row passed, as 1 and 0: its `passed`, else its value read in its direction; `None` unless scored."""
+    value = number(row)
+    if status(row) != "scored":
+        return None
+    if row.get("passed") is not None:
+        return float(bool(row["passed"]))
+    return None if value is None else (1.0 - value if direction == "minimize" else value)
+
+
+def _group(name: str, rows: Sequence[Row]) -> ScoreGroup:
+    scored = [row for row in rows if status(row) == "scored"]
+    kind = _kind(scored)
+    stated = [str(row["direction"]) for row in rows if row.get("direction")]
+    usual = "maximize" if kind == "bool" or any(row.get("passed") is not None for row in scored) else "neutral"
+    return ScoreGroup(name, tuple(rows), kind, stated[0] if stated else usual)
+
+
+def _kind(scored: Sequence[Row]) -> str:
+    if not scored:
+        return "none"
+    types = {str(row.get("value_type") or ("label" if row.get("value") is None else "number")) for row in scored}
+    if types <= {"bool"}:
+        return "bool"
+    if types <= {"bool", "number"}:
+        zero_one = all(number(row) in (0.0, 1.0) for row in scored)
+        judged = all(row.get("passed") is not None or row.get("source") == "environment" for row in scored)
+        return "bool" if zero_one and (judged or "bool" in types) else "number"
+    return "text" if types == {"text"} else "label"
+
+
+def metric_of(group: ScoreGroup) -> dict[str, object]:
+    """One score name's metric."""
+    cases = group.values()
+    kept = [[value for value in case if value is not None] for case in cases]
+    estimate = _estimate(group, kept)
+    held = coverage("scored" if _has_value(group, row) else _missing_status(row) for row in group.rows)
+    tried = [len(case) for case in group.cases().values()]
+    metric: dict[str, object] = {
+        **estimate.to_dict(),
+        "mean": estimate.value,
+        "scores": held.scored,
+        "cases": len(tried),
+        "repeats": [min(tried), max(tried)] if tried else None,
+        "coverage": held.share,
+        "missing": held.missing,
+        "bounds": _bounds(group, cases, estimate),
+        "direction": group.direction,
+        "kind": group.kind,
+    }
+    if group.kind in {"label", "text"}:
+        metric["distribution"] = _distribution(group)
+    passes = _passes(group)
+    if passes is not None and group.kind != "bool":
+        metric["passed"] = proportion_of_cases(passes).to_dict()
+    if group.kind == "bool" and max(tried, default=0) > 1:
+        metric["flaky"] = flaky_share(trials_of(kept)).to_dict()
+    return metric
+
+
+def _estimate(group: ScoreGroup, kept: Sequence[Sequence[float]]) -> Estimate:
+    if group.kind == "bool":
+        return proportion_of_cases(kept)
+    if group.kind in {"label", "text"}:
+        return Estimate(None, None, None, len(group.cases()), f"{group.kind}s have no mean")
+    return mean_of_cases(kept)
+
+
+def _bounds(
+    group: ScoreGroup, cases: Sequence[Sequence[float | None]], estimate: Estimate
+) -> list[float | None] | None:
+    if group.kind in {"label", "text"}:
+        return None
+    if all(value is not None for case in cases for value in case):
+        return None if estimate.value is None else [estimate.value, estimate.value]
+    # What a missing number could be, nobody can say: only a share has ends.
+    return list(worst_case_bounds(cases)) if group.kind == "bool" else None
+
+
+def _has_value(group: ScoreGroup, row: Row) -> bool:
+    if group.kind in {"label", "text"}:
+        return status(row) == "scored" and row.get("label") is not None
+    return number(row) is not None
+
+
+def _missing_status(row: Row) -> str:
+    found = status(row)
+    return "parse_error" if found == "scored" else found  # says it was scored, and holds nothing that can be read
+
+
+def _distribution(group: ScoreGroup) -> dict[str, dict[str, object]]:
+    counts: dict[str, int] = {}
+    for row in group.rows:
+        if _has_value(group, row):
+            counts[str(row["label"])] = counts.get(str(row["label"]), 0) + 1
+    total = sum(counts.values())
+    common = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_MOST_LABELS]
+    return {label: {"count": count, **wilson_interval(count, n=total).to_dict()} for label, count in common}
+
+
+def _passes(group: ScoreGroup) -> list[list[float]] | None:
+    judged = [
+        [float(bool(row["passed"])) for row in rows if status(row) == "scored" and row.get("passed") is not None]
+        for rows in group.cases().values()
+    ]
+    return judged if any(judged) else None
+
+
+def _reliability(group: ScoreGroup, prefix: str) -> dict[str, dict[str, object]]:
+    named = {key: rows for key, rows in group.cases().items() if key.startswith("case:")}
+    tried = [[trial(row, direction=group.direction) for row in rows] for rows in named.values()]
+    trials = trials_of([[value for value in case if value is not None] for case in tried])
+    most = max((n for _, n in trials), default=0)
+    if most < 2:
+        return {}
+    fewest = min(n for _, n in trials)
+    found: dict[str, dict[str, object]] = {}
+    for k in range(1, fewest + 1):
+        estimate = pass_hat_k(trials, k=k)
+        found[f"{prefix}pass^{k}"] = {
+            **estimate.to_dict(),
+            "mean": estimate.value,
+            "k": k,
+            "cases": len(trials),
+            "trials": [fewest, most],
+            "cases_with_fewer_trials": sum(1 for _, n in trials if n < most),
+            "cases_without_scores": len(named) - len(trials),
+            "score": group.name,
+            "direction": "maximize",
+            "kind": "reliability",
+        }
+    return found

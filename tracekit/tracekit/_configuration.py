@@ -1,0 +1,215 @@
+"""`init`, `flush`, `shutdown`: from settings to what is in force, and back."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.util.types import AttributeValue
+
+from tracekit import attributes as names
+from tracekit._runtime import EXIT_SECONDS, Line, Opener, runtime
+
+
+def init(
+    *,
+    project: str | None = None,
+    agent: str | None = None,
+    agent_version: str | None = None,
+    endpoint: str | None = None,
+    store: str | os.PathLike[str] | None = None,
+    environment: str | None = None,
+    service: str | None = None,
+    capture_content: bool | None = None,
+    disabled: bool | None = None,
+    headers: Mapping[str, str] | None = None,
+    tracer_provider: trace.TracerProvider | None = None,
+) -> None:
+    """Say where traces go and what they carry; call it once, early, or not at all.
+
+    What is not given comes from the environment and the configuration file (docs/settings.md lists all settings). A
+    TracerProvider that is already there is joined, not replaced. A second call takes the place of the first.
+
+    Args:
+        project: The project that the traces belong to.
+        agent: The agent's name, put on every span.
+        agent_version: The agent's version, put on every span.
+        endpoint: Base URL of an OTLP/HTTP collector; without one, spans go to the local store.
+        store: The local store's folder. Given without `endpoint`, it wins over an endpoint of the environment.
+        environment: Where the process runs: production, staging, dev.
+        service: The service's name.
+        capture_content: `False` keeps inputs and outputs out of spans.
+        disabled: `True` turns tracing off: decorated code runs as if it were not decorated.
+        headers: Headers for the endpoint, such as one that carries a key.
+        tracer_provider: The OpenTelemetry SDK provider to join; the global one when not given.
+
+    Raises:
+        SettingError: A setting has a value that cannot be used, such as an endpoint that is no URL.
+
+    Example:
+        >>> init(disabled=True)
+    """
+    from tracekit import settings  # noqa: PLC0415 - keeps `import tracekit` quick
+
+    with runtime.lock:
+        if settings.switch("disabled") if disabled is None else disabled:
+            _stop(EXIT_SECONDS)
+            return
+        target = settings.setting("endpoint", "" if endpoint is None and store is not None else endpoint)
+        facts = _known(
+            {
+                names.PROJECT: settings.setting("project", project),
+                names.ENVIRONMENT: settings.setting("environment", environment),
+                names.SERVICE: settings.setting("service", service),
+            }
+        )
+        identity = _known(
+            {
+                names.AGENT_NAME: settings.setting("agent", agent),
+                names.AGENT_VERSION: settings.setting("agent_version", agent_version),
+            }
+        )
+        capture = settings.switch("capture_content") if capture_content is None else capture_content
+        opener = _opener(target, store, headers)
+        provider, is_ours = _provider(tracer_provider, facts)
+        explicit = endpoint is not None or bool(os.environ.get("TRACEKIT_ENDPOINT"))
+        delivered = not is_ours and bool(target) and not explicit and _sends_otlp(provider)
+        _begin(provider, facts, identity, opener, delivers=not delivered)
+        runtime.capture = capture
+        _end_well()
+
+
+def flush(timeout: float = 10.0) -> bool:
+    """Wait until every span and record so far is delivered.
+
+    Args:
+        timeout: The longest wait for each of spans and records, in seconds.
+
+    Returns:
+        Whether everything was handed over in time.
+
+    Example:
+        >>> flush()
+        True
+    """
+    flushed = [line.batch.flush(timeout) for line in list(runtime.lines.values())]
+    return all(flushed)
+
+
+def shutdown(timeout: float = EXIT_SECONDS) -> bool:
+    """Deliver what there is and stop tracing; decorated code goes on untraced until the next `init`.
+
+    Args:
+        timeout: The longest wait for each of spans and records, in seconds.
+
+    Returns:
+        Whether everything was handed over in time.
+    """
+    with runtime.lock:
+        return _stop(timeout)
+
+
+def _stop(timeout: float) -> bool:
+    runtime.tracer, runtime.logger, runtime.started = None, None, True
+    if runtime.relay is not None:
+        runtime.relay.batch, runtime.relay.active = None, False
+    lines, runtime.lines = list(runtime.lines.values()), {}
+    closed = [line.close(timeout) for line in lines]
+    return all(closed)
+
+
+def _known(facts: Mapping[str, str | None]) -> dict[str, str]:
+    return {key: value for key, value in facts.items() if value}
+
+
+def _opener(target: str | None, store: str | os.PathLike[str] | None, headers: Mapping[str, str] | None) -> Opener:
+    from tracekit import _delivery, settings  # noqa: PLC0415 - the SDK is imported when tracing starts, not before
+
+    if target:
+        _delivery.signal_url(target, "traces")
+        return lambda signal: _delivery.OtlpOutlet(target, signal, headers)
+    folder = settings.store_path(store).absolute() / "inbox"
+    return lambda signal: _delivery.InboxOutlet(folder, signal)
+
+
+_ours: list[Any] = []
+_relays: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+
+
+def _provider(given: trace.TracerProvider | None, facts: Mapping[str, str]) -> tuple[Any, bool]:
+    """The provider to use, and whether we made it."""
+    current: Any = given if given is not None else trace.get_tracer_provider()
+    if hasattr(current, "add_span_processor"):
+        return current, any(current is ours for ours in _ours)
+    if _ours:
+        return _ours[0], True
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - as above
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+
+    made = TracerProvider(resource=Resource.create(dict(facts)), shutdown_on_exit=False)
+    _ours.append(made)
+    if isinstance(current, trace.ProxyTracerProvider):
+        trace.set_tracer_provider(made)
+    return made, True
+
+
+def _sends_otlp(provider: Any) -> bool:
+    """Whether somebody else's provider already exports by OTLP, so that we would send everything a second time."""
+    active = getattr(provider, "_active_span_processor", None)
+    exporters = (getattr(part, "span_exporter", None) for part in getattr(active, "_span_processors", ()))
+    return any(type(exporter).__name__ == "OTLPSpanExporter" for exporter in exporters)
+
+
+def _begin(provider: Any, facts: dict[str, str], identity: dict[str, str], opener: Opener, *, delivers: bool) -> None:
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - as above
+
+    from tracekit import __version__, _delivery  # noqa: PLC0415
+
+    resource = getattr(provider, "resource", None) or Resource.create({})
+    unsaid = {key: value for key, value in facts.items() if resource.attributes.get(key) != value}
+    extra: dict[str, AttributeValue] = {**unsaid, **identity}
+    lines: dict[str, Line] = {}
+    if delivers:
+        outlet = opener("traces")
+        lines["traces"] = Line(_delivery.batch_for(outlet, "spans"), outlet)
+
+    relay = _relays.get(provider)
+    if relay is None:
+        relay = _relays[provider] = _delivery.Relay()
+        provider.add_span_processor(relay)
+    if runtime.relay is not None and runtime.relay is not relay:
+        runtime.relay.batch, runtime.relay.active = None, False
+    relay.batch, relay.extra, relay.active = (lines["traces"].batch if delivers else None), extra, True
+
+    previous, runtime.lines = runtime.lines, lines
+    runtime.relay, runtime.identity = relay, extra
+    runtime.resource, runtime.open_outlet, runtime.logger = resource.merge(Resource(dict(facts))), opener, None
+    runtime.tracer = provider.get_tracer(_delivery.SCOPE, __version__)
+    runtime.started = True
+    for line in previous.values():
+        line.close(EXIT_SECONDS)
+
+
+_ends: list[Callable[[], object]] = []
+
+
+def _end_well() -> None:
+    """See to it, once, that what is queued when the process ends is delivered, forked workers included."""
+    if _ends:
+        return
+    _ends.append(atexit.register(_at_exit))
+    # A multiprocessing child leaves without atexit, and forgets its parent's finalizers before it runs.
+    from multiprocessing import util  # noqa: PLC0415 - only a process that traces needs it
+
+    util.register_after_fork(runtime, lambda _runtime: util.Finalize(None, _at_exit, exitpriority=0))
+    if sys.modules["multiprocessing.process"].parent_process() is not None:
+        util.Finalize(None, _at_exit, exitpriority=0)
+
+
+def _at_exit() -> None:
+    _stop(EXIT_SECONDS)
