@@ -42,11 +42,11 @@ clean:
 	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# `dev` holds everything that `demo` does, so that either may come first. A change in pyproject.toml installs again.
+# `dev` holds everything that `demo` does. A change in pyproject.toml installs again.
 .venv/demo .venv/dev: .venv/%: pyproject.toml | .venv/bin/python
 	@echo "Installing tracekit[$*] into .venv (a minute or two the first time) ..."
 	@$(RUN) pip install --quiet --quiet --disable-pip-version-check --editable '.[$*]'
-	@touch $@
+	@touch $@ $(if $(filter dev,$*),.venv/demo)
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

@@ -128,6 +128,8 @@ def start(store: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
             # Whoever does not read what it logs would stop it in the end.
             threading.Thread(target=_drop, args=(process.stderr,), daemon=True).start()
             return process, line.removeprefix("collecting on ").strip()
+    process.wait()
+    process.stderr.close()
     raise RuntimeError(f"the collector did not start: {''.join(seen)}")
 
 
@@ -144,11 +146,23 @@ def trial(store: Path, *, kills: int, seed: int) -> Outcome:
         kills: How many times to kill it.
         seed: Of the load and of the moments.
     """
+    load, started = _Load(seed), list[subprocess.Popen[str]]()
+    try:
+        return _trial(store, kills, seed, load, started)
+    finally:
+        load.stopping.set()
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def _trial(store: Path, kills: int, seed: int, load: _Load, started: list[subprocess.Popen[str]]) -> Outcome:
     rng = random.Random(seed)
-    outcome, load = Outcome(), _Load(seed)
+    outcome = Outcome()
     threads: list[threading.Thread] = []
     for number in range(kills):
         process, load.url = start(store)
+        started.append(process)
         load.up.set()
         threads = threads or load.run()
         if number % 2:
@@ -161,6 +175,7 @@ def trial(store: Path, *, kills: int, seed: int) -> Outcome:
         process.wait()
         outcome.kills += 1
     process, load.url = start(store)
+    started.append(process)
     load.up.set()
     time.sleep(0.3)
     load.stopping.set()

@@ -86,10 +86,8 @@ def model_calls(nodes: Sequence[Node]) -> list[Call]:
         response = node.row.get("response_id")
         if response is not None:
             leader[id(lead(node))] = lead(by_response.setdefault(response, node))
-    for node in spans:
-        twin = _twin(node, spans)
-        if twin is not None:
-            leader[id(lead(node))] = lead(twin)
+    for node, twin in _twins(spans):
+        leader[id(lead(node))] = lead(twin)
     groups: dict[int, list[Node]] = {}
     for node in spans:
         groups.setdefault(id(lead(node)), []).append(node)
@@ -181,20 +179,28 @@ def _enclosing(node: Node, calls: dict[int, Node]) -> Node | None:
     return None
 
 
-def _twin(node: Node, spans: Sequence[Node]) -> Node | None:
-    if node.row.get("response_id") is not None or node.row.get("input_tokens") is None:
-        return None
-    for other in spans:
-        if (
-            other is not node
-            and other.parent is node.parent
-            and other.row.get("scope") != node.row.get("scope")
-            and all(other.row.get(name) == node.row.get(name) for name in ("input_tokens", "output_tokens"))
-            and _models(other) & _models(node)
-            and (_covers(other, node) or _covers(node, other))
-        ):
-            return other
-    return None
+def _twins(spans: Sequence[Node]) -> Iterator[tuple[Node, Node]]:
+    """Siblings that two instrumentations wrote of one call: one model, usage and time, and no id to tell by."""
+    alike: dict[tuple[object, ...], list[Node]] = {}
+    for node in spans:
+        if node.row.get("input_tokens") is not None:
+            parent = node.row.get("parent_span_id")
+            key = (parent, node.row["input_tokens"], node.row.get("output_tokens"))
+            alike.setdefault(key, []).append(node)
+    for group in alike.values():
+        for node in group:
+            if node.row.get("response_id") is None:
+                twin = next((other for other in group if _is_twin(node, other)), None)
+                if twin is not None:
+                    yield node, twin
+
+
+def _is_twin(node: Node, other: Node) -> bool:
+    return (
+        other.row.get("scope") != node.row.get("scope")
+        and bool(_models(other) & _models(node))
+        and (_covers(other, node) or _covers(node, other))
+    )
 
 
 def _models(node: Node) -> set[str]:

@@ -18,7 +18,6 @@ _EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001 - the lake keeps UTC with
 _LAST_NS = 2**63 - 1
 _SOURCES = frozenset({"code", "llm", "human", "environment", "user"})
 _DIRECTIONS = frozenset({"maximize", "minimize", "neutral"})
-_ALIAS = "tracekit.agent.alias"
 _INFERENCE = names.INFERENCE_EVENT + "."
 
 # Columns of `inferences`: the attribute that holds each, and how it is read.
@@ -110,7 +109,7 @@ def version_rows(request: ExportLogsServiceRequest, *, received_ns: int) -> list
                 "parameters": _mapping(said.attributes.get(names.VERSION_PARAMETERS)),
                 "prompts": _mapping(said.attributes.get(names.VERSION_PROMPTS)),
                 "dependencies": _mapping(said.attributes.get(names.VERSION_DEPENDENCIES)),
-                "alias": fields.text(said.attributes.get(_ALIAS)),
+                "alias": fields.text(said.attributes.get(names.VERSION_ALIAS)),
                 "seen_at": utc(said.time_ns),
             }
         )
@@ -168,7 +167,7 @@ def _score(said: _Said, digest: str) -> dict[str, object] | None:
         "run_id": fields.text(found.get(names.RUN)),
         "target": target,
         "trace_id": said.trace_id,
-        "span_id": said.span_id,
+        "span_id": said.span_id if target == "span" else None,
         "session_id": fields.text(found.get(names.SESSION)),
         "case_id": fields.text(found.get(names.CASE)),
         "repeat": fields.small_count(found.get(names.REPEAT)),

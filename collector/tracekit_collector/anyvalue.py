@@ -62,13 +62,8 @@ def python_attributes(attributes: Iterable[KeyValue]) -> dict[str, object]:
     found: dict[str, object] = {}
     for item in attributes:
         value = item.value
-        kind = value.WhichOneof("value")
-        if kind == "string_value":
-            found[item.key] = value.string_value
-        elif kind == "int_value":
-            found[item.key] = value.int_value
-        else:
-            found[item.key] = python_value(value)
+        # Most values are texts, and asking for the text costs less than asking for the kind.
+        found[item.key] = value.string_value or python_value(value)
     return found
 
 

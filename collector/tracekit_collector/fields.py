@@ -43,7 +43,7 @@ _FRAMEWORKS = frozenset(
 
 def text(value: object) -> str | None:
     """A short text: a name or an id."""
-    if isinstance(value, str):
+    if type(value) is str:
         return None if value in _EMPTY or messages.is_hidden(value) else value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
@@ -202,12 +202,8 @@ READERS: dict[str, Reader] = {
 _PAYLOADS = frozenset({"input", "output", "tool_arguments", "tool_result"})
 
 
-class Place(NamedTuple):
-    """A field that an attribute may hold."""
-
-    field: str
-    rank: int
-    read: Reader
+# A field that an attribute may hold, with its rank and reader; a plain tuple, as this is asked for every attribute.
+Place = tuple[str, int, Reader]
 
 
 class Index(NamedTuple):
@@ -249,7 +245,7 @@ def index_of(dialects: Iterable[Dialect]) -> Index:
 
 
 def _place(field: str, key: Key) -> Place:
-    return Place(field, key.rank, key.read or READERS[field])
+    return (field, key.rank, key.read or READERS[field])
 
 
 Best = dict[str, tuple[int, object]]

@@ -160,7 +160,8 @@ class Lake:
             entry = log / f"{number:020d}.json"
             if not entry.is_file():
                 continue
-            added = [json.loads(line).get("add") for line in entry.read_text(encoding="utf-8").splitlines()]
+            # Bytes, because a text would also be split at U+2028 and the like, which the log does not escape.
+            added = [json.loads(line).get("add") for line in entry.read_bytes().splitlines()]
             for path in (entry, *(self.folder / table / unquote(each["path"]) for each in added if each)):
                 if path.is_file():
                     _sync_file(path)

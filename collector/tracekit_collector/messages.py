@@ -16,6 +16,8 @@ from tracekit_collector.anyvalue import plain_text
 Message = dict[str, Any]
 
 HIDDEN = ("__REDACTED__", "<REDACTED>", "<elided>")
+_HIDDEN_FIRST = ("_", "<", "[")
+_DEEPEST = 254  # levels that orjson writes: text that is nested deeper stays text
 _HIDDEN_PREFIX = "[Scrubbed due to "
 _FINISH = {
     "stop": "stop",
@@ -273,12 +275,15 @@ def decoded(value: object) -> Any:
         if start not in ("{", "[", '"'):
             return value
         try:
-            value = orjson.loads(value)
-        except orjson.JSONDecodeError:
+            found = orjson.loads(value)
+            if value.count("[") + value.count("{") > _DEEPEST:
+                orjson.dumps(found)  # refuses what is nested deeper
+        except (orjson.JSONDecodeError, orjson.JSONEncodeError):
             return value
+        value = found
     return value
 
 
 def is_hidden(text: str) -> bool:
     """Whether a text only says that somebody took the content out."""
-    return text in HIDDEN or text.startswith(_HIDDEN_PREFIX)
+    return text[:1] in _HIDDEN_FIRST and (text in HIDDEN or text.startswith(_HIDDEN_PREFIX))

@@ -43,16 +43,16 @@ def normalise(span: RawSpan, *, known: Mapping[str, object] | None = None) -> di
     index = _index()
     best: fields.Best = {}
     steps = _Steps()
-    words = set()
+    places_of, steps_of = index.places.get, index.steps
     for key, value in span.attributes.items():
-        words.add(key.partition(".")[0])
-        for field, rank, read in index.places.get(key, ()):
+        for field, rank, read in places_of(key, ()):
             held = best.get(field)
             if held is None or rank < held[0]:
                 fields.offer(best, field, rank, read(value))
-        if key in index.steps and isinstance(value, str):
-            for rank, meanings in index.steps[key]:
+        if key in steps_of and isinstance(value, str):
+            for rank, meanings in steps_of[key]:
                 steps.offer(meanings.get(value.lower()), rank)
+    words = {key.partition(".")[0] for key in span.attributes}
     for lift in index.lifts:
         if not lift.words.isdisjoint(words):
             for field, value in lift.read(span).items():

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from tracekit.errors import UsageError
@@ -161,7 +161,8 @@ class Trace:
 
     def to_dict(self) -> dict[str, Any]:
         """The trace as plain dicts and lists, as `tracekit trace ID --format json` prints it."""
-        return asdict(self)
+        found: dict[str, Any] = _plain(self)
+        return found
 
 
 def assemble(spans: Sequence[Row], logs: Sequence[Row] = ()) -> Trace:
@@ -215,6 +216,12 @@ def assemble(spans: Sequence[Row], logs: Sequence[Row] = ()) -> Trace:
         messages=conversation_of(calls),
         spans=_spans(nodes, [*calls, *tools]),
     )
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _error(fault: Fault | None) -> dict[str, str | None] | None:

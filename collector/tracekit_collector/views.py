@@ -25,7 +25,7 @@ _SAYS_MOST = (
     " + CASE WHEN input_tokens IS NULL THEN 1 ELSE 0 END) * 1000000000000000000 + start_ns // 16"
 )
 
-SLACK_NS = 600 * 10**9  # a child may seem to begin this much before its root, when clocks differ
+SLACK_NS = 60 * 10**9  # a child may seem to begin this much before its root, when clocks differ
 
 
 def llm_calls_sql(source: str = "lake_spans") -> str:
@@ -211,7 +211,7 @@ def newest_traces_sql(limit: int, run: Run, *, offset: int = 0) -> str:
         The query, newest first.
     """
     wanted = int(limit) + int(offset)
-    newest = f"SELECT start_ns FROM lake_spans WHERE parent_span_id IS NULL ORDER BY start_ns DESC LIMIT {wanted}"
+    newest = f"SELECT start_ns FROM lake_spans WHERE parent_span_id IS NULL ORDER BY start_ns DESC LIMIT {wanted}"  # noqa: S608 - a number
     roots = f"SELECT count(*), min(start_ns) FROM ({newest})"  # noqa: S608 - numbers
     count, first = run(roots)[0]
     tail = f"ORDER BY start_ns DESC, trace_id LIMIT {int(limit)} OFFSET {int(offset)}"

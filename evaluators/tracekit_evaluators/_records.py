@@ -6,13 +6,32 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from tracekit_collector.terminal import print_json, print_rows
 from tracekit_evaluators.verdict import amount, interval
 
 if TYPE_CHECKING:
     from tracekit_collector.catalog import RunRecord
 
+METRIC_FIGURES = ("metric", "value", "low", "high", "n", "coverage", "method")
 METRIC_COLUMNS = ("metric", "value", "95 % interval", "n", "coverage", "missing", "method")
 RUN_COLUMNS = ("name", "status", "kind", "agent", "traces", "scores", "metrics", "created", "id")
+
+
+def print_run(
+    record: RunRecord,
+    *,
+    format: str,  # noqa: A002 - the word of the command line
+    title: str | None = None,
+) -> None:
+    """Print a run to stdout: its metrics in words, as CSV in figures, as JSON the whole record."""
+    if format == "json":
+        print_json(plain(record))
+    elif format == "csv":
+        print_rows(
+            [{"metric": name, **metric} for name, metric in record.metrics.items()], METRIC_FIGURES, format="csv"
+        )
+    else:
+        print_rows([_metric_row(*item) for item in record.metrics.items()], METRIC_COLUMNS, format=format, title=title)
 
 
 def plain(record: RunRecord) -> dict[str, object]:
@@ -21,11 +40,6 @@ def plain(record: RunRecord) -> dict[str, object]:
     if record.agent_version is not None:
         found["agent_version"] = {"ref": record.agent_version.ref, **asdict(record.agent_version)}
     return found
-
-
-def metric_rows(record: RunRecord) -> list[dict[str, object]]:
-    """A run's metrics, a row each."""
-    return [_metric_row(name, metric) for name, metric in record.metrics.items()]
 
 
 def run_row(record: RunRecord) -> dict[str, object]:

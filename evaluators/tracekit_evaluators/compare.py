@@ -163,7 +163,7 @@ def _measure_differences(baseline: RunRows, candidate: RunRows, pairing: Pairing
         for name in sides[0]
         if name in sides[1]
     ]
-    return [each for each in found if each.estimate.value is not None]
+    return [each for each in found if each.estimate.value is not None and (each.baseline or each.candidate)]
 
 
 def _difference(

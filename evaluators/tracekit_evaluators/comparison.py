@@ -90,6 +90,14 @@ class ScoreDifference:
     baseline_metric: Mapping[str, object] = field(default_factory=dict)
     candidate_metric: Mapping[str, object] = field(default_factory=dict)
 
+    @property
+    def marks_cases(self) -> bool:
+        """Whether a case that changed on this score counts as regressed or improved.
+
+        Numbers of which less is better (seconds, dollars, tokens) differ in every case, and neutral ones say nothing.
+        """
+        return self.direction == "maximize" or (self.direction == "minimize" and self.kind != "number")
+
     def to_dict(self) -> dict[str, object]:
         """The difference as JSON takes it."""
         return {

@@ -238,9 +238,9 @@ def load(spec: str | Mapping[str, object] | Judge | Callable[..., object]) -> Ju
     if isinstance(spec, Judge):
         return spec
     if isinstance(spec, JudgeFactory):
-        return cast("Judge", spec())
+        return spec()
     if callable(spec):
-        return cast("Judge", judge(spec)) if takes_subject(spec) else load(cast("Judge", spec()))
+        return judge(spec) if takes_subject(spec) else load(cast("Judge", spec()))
     raise UsageError(f"a judge is a spec, a Judge or a function, not a {type(spec).__name__}")
 
 
@@ -268,7 +268,7 @@ def _named_in(spec: plugins.Spec) -> Judge:
 
 
 def _with_parameters(use: str, found: Callable[..., object], parameters: Mapping[str, object]) -> Judge:
-    base = found if isinstance(found, Judge) else cast("Judge", judge(found))
+    base = found if isinstance(found, Judge) else judge(found)
     if not parameters:
         return base
     try:

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 
 JudgeSource = str | Mapping[str, object] | Judge | Callable[..., object]
 T = TypeVar("T")
+# What summing up reads of a score: texts, which are most of it, stay in the lake.
+_SUMMED = (
+    "score_id, trace_id, span_id, session_id, case_id, repeat, source, name, value_type, value, label, passed, "
+    "direction, status, cost_usd"
+)
 # What may end otherwise the next time is judged again when a run is resumed.
 _AGAIN = ("judge_error", "parse_error", "timeout", "budget_exceeded")
 
@@ -161,11 +166,16 @@ def evaluate(
 
 def scores_of(store: Store, run_id: str) -> list[dict[str, object]]:
     """The scores of a run as rows of the table `scores`, those that were superseded left out, in a fixed order."""
-    query = "SELECT * FROM scores WHERE run_id = ? ORDER BY name, case_id, repeat, trace_id, score_id"
-    rows = {str(row["score_id"]): row for row in store.sql(query, [run_id])}
-    for before in [row["supersedes"] for row in rows.values() if row["supersedes"]]:
-        rows.pop(str(before), None)
-    return list(rows.values())
+    return _standing(store, run_id, "*")
+
+
+def _standing(store: Store, run_id: str, columns: str) -> list[dict[str, object]]:
+    query = (
+        f"SELECT {columns} FROM scores WHERE run_id = ? AND score_id NOT IN "  # noqa: S608 - our own columns
+        "(SELECT supersedes FROM scores WHERE run_id = ? AND supersedes IS NOT NULL) "
+        'ORDER BY name, case_id, "repeat", trace_id, score_id'
+    )
+    return store.sql(query, [run_id, run_id]).dicts()
 
 
 def finish(store: Store, run_id: str, makers: Makers, more: Mapping[str, object]) -> RunRecord:
@@ -179,7 +189,7 @@ def finish(store: Store, run_id: str, makers: Makers, more: Mapping[str, object]
     """
     from tracekit_evaluators.summary import summarise  # noqa: PLC0415 - the façade stays light
 
-    rows = scores_of(store, run_id)
+    rows = _standing(store, run_id, _SUMMED)
     statuses: dict[str, int] = {}
     for row in rows:
         statuses[str(row["status"])] = statuses.get(str(row["status"]), 0) + 1
@@ -236,15 +246,18 @@ def _resumed(store: Store, ref: str, judges: list[Judge]) -> _Plan:
         raise UsageError(f"the run {record.name} is of kind {record.kind}; only evaluations can be resumed")
     judges = judges or [load(str(each["spec"])).named(str(each["name"])) for each in record.judges]
     begun = {str(each["name"]): each["digest"] for each in record.judges}
-    changed = sorted(judge.name for judge in judges if begun.get(judge.name) != judge.digest)
-    if changed or len(judges) != len(begun):
-        what = f"{', '.join(changed)} changed since" if changed else "other judges were given than"
-        raise UsageError(f"the run {record.name} cannot be resumed: {what} it began; begin a new run")
+    given = {judge.name: judge.digest for judge in judges}
+    if given != begun:
+        changed = sorted(name for name in given if name in begun and given[name] != begun[name])
+        what = f"{', '.join(changed)} changed since it began"
+        if given.keys() != begun.keys():
+            what = f"it began with the judges {', '.join(sorted(begun))}"
+        raise UsageError(f"the run {record.name} cannot be resumed: {what}; begin a new run")
     ids = kept(store.artifacts, str(record.selection["trace_ids"])).decode().split("\n")
     dataset = record.selection.get("dataset")
     rows = None
     if dataset is not None:
-        rows = [json.loads(line) for line in kept(store.artifacts, str(dataset)).decode().splitlines()]
+        rows = [json.loads(line) for line in kept(store.artifacts, str(dataset)).splitlines()]
     expecting = record.selection.get("expected_from")
     store.settle()
     cases = _cases(store, rows, None if expecting is None else str(expecting))
@@ -321,7 +334,7 @@ def _done(store: Store, run_id: str) -> tuple[set[tuple[str, str]], dict[tuple[s
     done: set[tuple[str, str]] = set()
     earlier: dict[tuple[str, str, str], str] = {}
     again: set[tuple[str, str]] = set()
-    for row in scores_of(store, run_id):
+    for row in _standing(store, run_id, "trace_id, judge_digest, name, score_id, status"):
         key = (str(row["trace_id"]), str(row["judge_digest"]))
         done.add(key)
         earlier[key[0], key[1], str(row["name"])] = str(row["score_id"])

@@ -6,6 +6,7 @@ of them to one form. Only the status `scored` has a value: what went wrong is ne
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -188,7 +189,9 @@ def unscored(error: BaseException) -> Score:
     """The score that stands for a judge that raised: its status, type and message, without a value."""
     if isinstance(error, Unscored):
         return Score(status=error.status, explanation=str(error))
-    status: Status = "timeout" if isinstance(error, TimeoutError) else "judge_error"
+    # Until Python 3.11 asyncio's TimeoutError is another one.
+    late = isinstance(error, (TimeoutError, asyncio.TimeoutError))
+    status: Status = "timeout" if late else "judge_error"
     return Score(status=status, explanation=f"{type(error).__name__}: {error}")
 
 

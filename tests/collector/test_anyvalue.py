@@ -111,7 +111,9 @@ def test_a_value_nested_without_end_is_refused_and_not_followed() -> None:
             read(value)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", '{"a": {"$new": 1}}', '{"a": {"$bytes": "?"}}', '{"a": {"$double": "x"}}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1]", '{"a": {"$new": 1}}', '{"a": {"$bytes": "?"}}', '{"a": {"$double": "x"}}']
+)
 def test_damaged_text_is_a_decode_error(text: str) -> None:
     with pytest.raises(DecodeError):
         anyvalue.attributes_of(text, Span().attributes)
@@ -123,7 +125,9 @@ def test_a_reference_that_was_not_unfolded_is_a_decode_error() -> None:
 
 
 @given(
-    st.lists(st.builds(Span.Event, name=TEXTS, time_unix_nano=st.integers(0, 2**64 - 1), attributes=ATTRIBUTES), max_size=3),
+    st.lists(
+        st.builds(Span.Event, name=TEXTS, time_unix_nano=st.integers(0, 2**64 - 1), attributes=ATTRIBUTES), max_size=3
+    ),
     st.lists(
         st.builds(
             Span.Link,
@@ -147,7 +151,7 @@ def test_events_and_links_come_back(events: list[Span.Event], links: list[Span.L
     assert back.SerializeToString() == span.SerializeToString()
 
 
-LONG = st.text(alphabet="abc$\"\\é", min_size=1, max_size=3).map(lambda text: text * 300)
+LONG = st.text(alphabet='abc$"\\é', min_size=1, max_size=3).map(lambda text: text * 300)
 
 
 @given(

@@ -170,6 +170,7 @@ def test_an_evaluation_event_becomes_a_score_and_stays_a_log_record() -> None:
     assert (row["name"], row["value"], row["value_type"], row["passed"]) == ("helpful", 1.0, "bool", True)
     assert (row["status"], row["target"], row["trace_id"]) == ("scored", "trace", "01" * 16)
     assert row["source"] is None  # nobody said who judged
+    assert row["span_id"] is None  # the whole trace is scored, wherever the judge stood
     assert len(rows.log_rows(_logs([record]), received_ns=1, digest="d")) == 1
     assert to_arrow("scores", [row]).schema.names == SCORES.names
 
@@ -201,6 +202,7 @@ def test_a_registered_version_is_read_from_its_record() -> None:
                 names.AGENT_NAME: "bot",
                 names.AGENT_VERSION: "v2",
                 names.VERSION_DIGEST: "abc",
+                names.VERSION_ALIAS: "production",
                 names.VERSION_PARAMETERS: '{"k": 3}',
                 names.VERSION_PROMPTS: "not json",
             }
@@ -215,7 +217,7 @@ def test_a_registered_version_is_read_from_its_record() -> None:
             "parameters": {"k": 3},
             "prompts": {},
             "dependencies": {},
-            "alias": None,
+            "alias": "production",
             "seen_at": datetime.datetime(1970, 1, 1, 0, 0, 0, 2),
         }
     ]

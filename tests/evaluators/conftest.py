@@ -156,6 +156,10 @@ class ModelServer:
                 self.end_headers()
                 self.wfile.write(content)
 
+            def hang(self) -> None:
+                owner.released.wait(30)
+                self.close_connection = True
+
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
 

@@ -17,7 +17,7 @@ from tracekit_evaluators.judges._answers import Answer, Unreadable, read_answer
 from tracekit_evaluators.judges._material import evidence, material
 from tracekit_evaluators.judges.rubric import rubric
 from tracekit_evaluators.models import Completion, ModelUnavailable, Request
-from tracekit_evaluators.score import ParseFailed, Refused, TimedOut
+from tracekit_evaluators.score import Refused, TimedOut
 
 CRITERIA = "The answer names its source."
 
@@ -175,27 +175,16 @@ def test_no_answer_breaks_the_reader(text: str) -> None:
     assert isinstance(answer, Unreadable) or answer.verdict in ("pass", "fail")
 
 
-@pytest.mark.parametrize(
-    ("step", "error"),
-    [
-        ({"choices": [{"message": {"refusal": "no"}}]}, Refused),
-        (lambda handler, _: handler.answer(401, {"error": "no key"}), ModelUnavailable),
-        (lambda handler, _: model_wait(handler), TimedOut),
-    ],
-)
-def test_faults_of_the_server_are_statuses(step, error, subject, model_server) -> None:
-    model_server.script = [step]
-    with pytest.raises(error):
+@pytest.mark.parametrize("kind", [Refused, ModelUnavailable, TimedOut])
+def test_faults_of_the_server_reach_the_runner_as_what_they_are(kind: type[Exception], subject, model_server) -> None:
+    steps = {
+        Refused: {"choices": [{"message": {"refusal": "no"}}]},
+        ModelUnavailable: lambda handler, _: handler.answer(401, {"error": "no key"}),
+        TimedOut: lambda handler, _: handler.hang(),
+    }
+    model_server.script = [steps[kind]]
+    with pytest.raises(kind):
         judged(subject(), model_server, timeout=0.2)
-    assert ParseFailed("x").status == "parse_error"
-
-
-def model_wait(handler: object) -> None:
-    handler.server.RequestHandlerClass  # noqa: B018 - the handler is alive and says nothing
-    handler.connection.settimeout(1)
-    with pytest.raises(OSError):
-        handler.connection.recv(1)
-    handler.close_connection = True
 
 
 def test_the_same_question_is_paid_for_once(subject, model_server, tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -39,6 +41,8 @@ def run(block: Block, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
 def test_what_a_page_shows_runs(page: Path, tmp_path: Path) -> None:
     """The blocks of one page that are marked `run` go one after the other, in one empty folder."""
@@ -72,6 +76,23 @@ def test_the_command_page_has_a_section_for_each_command() -> None:
     commands = re.findall(r"^ {2,4}([a-z]+) ", helped.partition("COMMAND")[2], re.MULTILINE)
     page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     assert sorted(re.findall(r"^## `tracekit ([a-z]+)`$", page, re.MULTILINE)) == sorted(commands)
+
+
+def test_every_example_of_the_command_page_is_taken_by_its_command() -> None:
+    """Each line is parsed by the real parser, as far as its arguments go; nothing is run."""
+    from tracekit import plugins
+
+    parsers: dict[str, argparse.ArgumentParser] = {}
+    for point in plugins.points("tracekit.commands"):
+        parsers[point.name] = argparse.ArgumentParser(exit_on_error=False)
+        point.load()().configure(parsers[point.name])
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    lines = [line.partition(" < ")[0] for line in page.splitlines() if re.match(r"(\w+=\S+ )*tracekit ", line)]
+    assert len(lines) > 25
+    for line in lines:
+        words = shlex.split(line)
+        command, *arguments = words[words.index("tracekit") + 1 :]
+        parsers[command].parse_args(arguments)
 
 
 def test_the_picture_is_well_formed_and_needs_nothing_from_elsewhere() -> None:

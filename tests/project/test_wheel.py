@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -107,7 +108,16 @@ def test_what_it_records_a_full_environment_reads(light: Path, tmp_path: Path) -
     assert len(list((tmp_path / ".tracekit" / "inbox").glob("*.traces"))) == 1
     with Store.open(tmp_path / ".tracekit") as store:
         rows = store.sql("SELECT name, step, project, input, output FROM spans").fetchall()
-    assert rows == [("greet", "agent", "light", '{"name":"Ada"}', '"Hello, Ada!"')]
+    assert rows == [("invoke_agent greet", "agent", "light", '{"name": "Ada"}', "Hello, Ada!")]
+
+
+def test_it_holds_every_file_of_the_packages(light: Path) -> None:
+    [wheel] = (light.parents[1] / "wheels").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        built = set(archive.namelist())
+    folders = [ROOT / "tracekit", ROOT / "collector", ROOT / "evaluators"]
+    sources = {str(path.relative_to(folder)) for folder in folders for path in folder.rglob("*") if path.is_file()}
+    assert {name for name in sources - built if "__pycache__" not in name} == set()
 
 
 def test_it_carries_the_licence_and_types(light: Path, tmp_path: Path) -> None:

@@ -155,18 +155,18 @@ def test_content_can_be_kept_out_of_all_spans() -> None:
 
 
 def test_a_failure_is_recorded_once_with_its_class_and_message(recorder: Recorder) -> None:
-    class Trouble(Exception):
+    class TroubleError(Exception):
         pass
 
     @tracekit.tool
     def fail() -> None:
-        raise Trouble("no luck")
+        raise TroubleError("no luck")
 
-    with pytest.raises(Trouble):
+    with pytest.raises(TroubleError):
         fail()
     span = recorder.spans[0]
     assert span.status == "error"
-    assert span.error == f"{__name__}.{Trouble.__qualname__}"
+    assert span.error == f"{__name__}.{TroubleError.__qualname__}"
     assert [name for name, _ in span.events] == ["exception"]
     assert span.events[0][1]["exception.message"] == "no luck"
     assert "in fail" in span.events[0][1]["exception.stacktrace"]
@@ -184,21 +184,21 @@ def test_a_builtin_error_has_no_module_in_its_type(recorder: Recorder) -> None:
 
 
 def test_an_exception_that_cannot_be_read_is_still_the_users_own(recorder: Recorder) -> None:
-    class Mute(Exception):
+    class MuteError(Exception):
         def __str__(self) -> str:
             raise RuntimeError("no words")
 
-    problem = Mute()
+    problem = MuteError()
 
     @tracekit.tool
     def fail() -> None:
         raise problem
 
-    with pytest.raises(Mute) as caught:
+    with pytest.raises(MuteError) as caught:
         fail()
     assert caught.value is problem
     assert recorder.spans[0].status == "error"
-    assert recorder.spans[0].error.endswith("Mute")
+    assert recorder.spans[0].error.endswith("MuteError")
 
 
 def test_a_clean_exit_is_no_error(recorder: Recorder) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import time
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,7 +14,7 @@ from opentelemetry import trace
 from opentelemetry.util.types import AttributeValue
 
 from tracekit import attributes as names
-from tracekit._runtime import EXIT_SECONDS, Line, Opener, runtime
+from tracekit._runtime import Line, Opener, runtime
 
 
 def init(
@@ -58,7 +59,7 @@ def init(
 
     with runtime.lock:
         if settings.switch("disabled") if disabled is None else disabled:
-            _stop(EXIT_SECONDS)
+            _stop(None)
             return
         target = settings.setting("endpoint", "" if endpoint is None and store is not None else endpoint)
         facts = _known(
@@ -88,7 +89,7 @@ def flush(timeout: float = 10.0) -> bool:
     """Wait until every span and record so far is delivered.
 
     Args:
-        timeout: The longest wait for each of spans and records, in seconds.
+        timeout: The longest wait, in seconds.
 
     Returns:
         Whether everything was handed over in time.
@@ -97,15 +98,17 @@ def flush(timeout: float = 10.0) -> bool:
         >>> flush()
         True
     """
-    flushed = [line.batch.flush(timeout) for line in list(runtime.lines.values())]
+    deadline = time.monotonic() + timeout
+    flushed = [line.batch.flush(max(0.0, deadline - time.monotonic())) for line in list(runtime.lines.values())]
     return all(flushed)
 
 
-def shutdown(timeout: float = EXIT_SECONDS) -> bool:
+def shutdown(timeout: float | None = None) -> bool:
     """Deliver what there is and stop tracing; decorated code goes on untraced until the next `init`.
 
     Args:
-        timeout: The longest wait for each of spans and records, in seconds.
+        timeout: The longest wait, in seconds; a minute for the local inbox and four seconds for an endpoint when not
+            given.
 
     Returns:
         Whether everything was handed over in time.
@@ -114,12 +117,17 @@ def shutdown(timeout: float = EXIT_SECONDS) -> bool:
         return _stop(timeout)
 
 
-def _stop(timeout: float) -> bool:
+def _stop(timeout: float | None) -> bool:
     runtime.tracer, runtime.logger, runtime.started = None, None, True
     if runtime.relay is not None:
         runtime.relay.batch, runtime.relay.active = None, False
     lines, runtime.lines = list(runtime.lines.values()), {}
-    closed = [line.close(timeout) for line in lines]
+    return _closed(lines, timeout)
+
+
+def _closed(lines: list[Line], timeout: float | None) -> bool:
+    begun = time.monotonic()
+    closed = [line.close(begun + (line.outlet.exit_seconds if timeout is None else timeout)) for line in lines]
     return all(closed)
 
 
@@ -191,8 +199,7 @@ def _begin(provider: Any, facts: dict[str, str], identity: dict[str, str], opene
     runtime.resource, runtime.open_outlet, runtime.logger = resource.merge(Resource(dict(facts))), opener, None
     runtime.tracer = provider.get_tracer(_delivery.SCOPE, __version__)
     runtime.started = True
-    for line in previous.values():
-        line.close(EXIT_SECONDS)
+    _closed(list(previous.values()), None)
 
 
 _ends: list[Callable[[], object]] = []
@@ -212,4 +219,4 @@ def _end_well() -> None:
 
 
 def _at_exit() -> None:
-    _stop(EXIT_SECONDS)
+    _stop(None)

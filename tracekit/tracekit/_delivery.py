@@ -36,6 +36,9 @@ _EXPORTER_LOGGERS = (
 class Outlet(Protocol):
     """What a `Batch` empties into."""
 
+    exit_seconds: float
+    """How long the end of a process may wait for it."""
+
     def deliver(self, batch: Sequence[Any]) -> bool:
         """Hand a batch over; say whether that worked."""
 
@@ -50,6 +53,8 @@ class InboxOutlet:
         folder: The store's `inbox` folder.
         signal: `traces` for spans, `logs` for log records.
     """
+
+    exit_seconds = 60.0  # a disk always gets on
 
     def __init__(self, folder: Path, signal: Signal) -> None:
         self._folder = folder
@@ -95,6 +100,8 @@ class OtlpOutlet:
     Raises:
         SettingError: The endpoint is no http or https URL.
     """
+
+    exit_seconds = 4.0  # a collector may be down
 
     def __init__(self, endpoint: str, signal: Signal, headers: Mapping[str, str] | None) -> None:
         self._url = signal_url(endpoint, signal)

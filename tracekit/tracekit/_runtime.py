@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from tracekit._batch import Batch
     from tracekit._delivery import Outlet, Relay
 
-EXIT_SECONDS = 5.0
-_UNHEALTHY_EXIT_SECONDS = 1.0
+_UNHEALTHY_SECONDS = 1.0
 
 Opener = Callable[[Any], "Outlet"]
 
@@ -35,9 +34,14 @@ class Line:
     batch: Batch[Any]
     outlet: Outlet
 
-    def close(self, timeout: float) -> bool:
-        """Deliver what there is within `timeout` seconds (one, if delivery fails anyway), then let go."""
-        flushed = self.batch.close(timeout if self.batch.healthy else min(timeout, _UNHEALTHY_EXIT_SECONDS))
+    def close(self, deadline: float) -> bool:
+        """Deliver what there is, then let go.
+
+        Args:
+            deadline: When to give up, on the monotonic clock; a second from now if delivery fails anyway.
+        """
+        left = max(0.0, deadline - time.monotonic())
+        flushed = self.batch.close(left if self.batch.healthy else min(left, _UNHEALTHY_SECONDS))
         self.outlet.close()
         return flushed
 

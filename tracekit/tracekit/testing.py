@@ -106,7 +106,7 @@ class Recorder(SpanProcessor):
     @property
     def spans(self) -> list[RecordedSpan]:
         """The spans that have ended, in the order of their beginning."""
-        found = sorted(self._ended, key=lambda span: (span.start_time or 0, _ids(span)[1]))
+        found = sorted(self._ended, key=lambda span: _ids(span)[1])  # ids count in the order of beginning
         by_id = {_ids(span): span.name for span in found}
         return [_recorded(span, by_id) for span in found]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tracekit_evaluators.comparison import CaseChange, Comparison, ScoreDifference
 
 _COLUMNS = ("score", "baseline", "candidate", "difference", "95 % interval", "p", "p (Holm)", "verdict", "▼", "▲", "n")
-_CHANGE_COLUMNS = ("case", "score", "baseline", "candidate", "change", "input", "why")
+_CHANGE_COLUMNS = ("case", "score", "change", "input", "why")
 _LONGEST = 80
 
 
@@ -104,22 +104,21 @@ def _row(each: ScoreDifference) -> dict[str, object]:
 
 
 def _most(scores: Sequence[ScoreDifference], which: str) -> list[CaseChange]:
-    """The changes of all scores, one of each score in turn, so that a score with large units hides no other."""
-    lists: list[Sequence[CaseChange]] = [getattr(each, which) for each in scores if each.direction != "neutral"]
+    """The changes of all scores that mark cases, one of each in turn, so that no score hides another."""
+    lists: list[Sequence[CaseChange]] = [getattr(each, which) for each in scores if each.marks_cases]
     longest = max((len(each) for each in lists), default=0)
     return [each[place] for place in range(longest) for each in lists if place < len(each)]
 
 
 def _change_row(change: CaseChange) -> dict[str, object]:
+    from tracekit_evaluators.report.text import line, unwrapped
+
+    shown = f"{_value(change.baseline)} → {_value(change.candidate)}"
+    told = (change.case, change.score, shown, line(unwrapped(change.input), longest=_LONGEST))
+    return dict(zip(_CHANGE_COLUMNS, (*told, line(change.candidate_explanation, longest=_LONGEST)), strict=True))
+
+
+def _value(value: float | str) -> str:
     from tracekit_evaluators.verdict import figure
 
-    before, after = (
-        value if isinstance(value, str) else figure(value) for value in (change.baseline, change.candidate)
-    )
-    why = change.candidate_explanation or ""
-    values = (change.case, change.score, before, after, figure(change.difference, signed=True))
-    return dict(zip(_CHANGE_COLUMNS, (*values, _clipped(change.input or ""), _clipped(why)), strict=True))
-
-
-def _clipped(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    return value if isinstance(value, str) else figure(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 
 from tracekit.command import Command, add_format_option, add_store_option
@@ -55,33 +56,34 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from tracekit_collector.store import Store
-    from tracekit_collector.terminal import print_json, print_rows
-    from tracekit_evaluators._records import METRIC_COLUMNS, metric_rows, plain
+    from tracekit_evaluators._records import print_run
     from tracekit_evaluators.runner import evaluate
 
     if "" not in sys.path:
         sys.path.insert(0, "")  # a judge in the folder that one stands in is found, as with `python -m`
     with Store.open(arguments.store, create=False) as store:
-        run = evaluate(
-            store,
-            judges=arguments.judge,
-            where=arguments.where,
-            agent=arguments.agent,
-            dataset=arguments.dataset,
-            expected_from=arguments.expected_from,
-            name=arguments.name,
-            limit=arguments.limit,
-            resume=arguments.resume,
-            concurrency=arguments.concurrency,
-            cache=not arguments.no_cache,
-        )
-        if arguments.format == "json":
-            print_json(plain(run.record))
-        else:
-            title = f"{run.name}: {run.summary['traces']} traces"
-            print_rows(metric_rows(run.record), METRIC_COLUMNS, format=arguments.format, title=title)
-        store_words = f" --store {arguments.store}" if arguments.store else ""
-        print(f"report: tracekit report {run.name}{store_words} -o {_file(run.name)}.html", file=sys.stderr)
+        try:
+            run = evaluate(
+                store,
+                judges=arguments.judge,
+                where=arguments.where,
+                agent=arguments.agent,
+                dataset=arguments.dataset,
+                expected_from=arguments.expected_from,
+                name=arguments.name,
+                limit=arguments.limit,
+                resume=arguments.resume,
+                concurrency=arguments.concurrency,
+                cache=not arguments.no_cache,
+            )
+        except KeyboardInterrupt:
+            stopped = [record.id for record in store.catalog.runs.list(1) if record.status == "failed"]
+            more = f"; go on with: tracekit eval --resume {stopped[0]}" if stopped else ""
+            print(f"tracekit: stopped{more}", file=sys.stderr)
+            return 4
+    print_run(run.record, format=arguments.format, title=f"{run.name}: {run.summary['traces']} traces")
+    words = ["tracekit", "report", run.name, *(["--store", arguments.store] if arguments.store else [])]
+    print(f"report: {shlex.join([*words, '-o', _file(run.name) + '.html'])}", file=sys.stderr)
     return 0
 
 

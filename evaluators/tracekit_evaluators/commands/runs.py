@@ -30,8 +30,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from tracekit_collector.store import Store
-    from tracekit_collector.terminal import print_json, print_rows, visible
-    from tracekit_evaluators._records import METRIC_COLUMNS, RUN_COLUMNS, facts, metric_rows, plain, run_row
+    from tracekit_collector.terminal import print_rows, visible
+    from tracekit_evaluators._records import RUN_COLUMNS, facts, print_run, run_row
 
     with Store.open(arguments.store, create=False) as store:
         if arguments.action == "list":
@@ -39,11 +39,8 @@ def _run(arguments: argparse.Namespace) -> int:
             print_rows([run_row(record) for record in records], RUN_COLUMNS, format=arguments.format)
             return 0
         record = store.catalog.runs.find(arguments.run)
-    if arguments.format == "json":
-        print_json(plain(record))
-        return 0
     if arguments.format == "table":
         for label, text in facts(record):
             print(f"{label:9} {visible(text)}")
-    print_rows(metric_rows(record), METRIC_COLUMNS, format=arguments.format)
+    print_run(record, format=arguments.format)
     return 0

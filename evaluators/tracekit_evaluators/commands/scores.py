@@ -49,19 +49,17 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _import(arguments: argparse.Namespace) -> int:
     from tracekit_collector.store import Store
-    from tracekit_collector.terminal import print_json, print_rows
-    from tracekit_evaluators._records import METRIC_COLUMNS, metric_rows, plain
+    from tracekit_evaluators._records import print_run
     from tracekit_evaluators.imports import import_scores
 
     with Store.open(arguments.store) as store:
         done = import_scores(store, arguments.file, run=arguments.run)
-        if arguments.format == "json":
-            print_json(plain(done.run.record))
-        else:
-            title = f"{done.run.name}: {done.lines} lines, {done.new} new, {done.replaced} replaced"
-            print_rows(metric_rows(done.run.record), METRIC_COLUMNS, format=arguments.format, title=title)
+    title = f"{done.run.name}: {done.lines} lines, {done.new} new, {done.replaced} replaced"
+    print_run(done.run.record, format=arguments.format, title=title)
     if done.unknown_traces:
-        print(f"tracekit: the store holds none of {done.unknown_traces} traces that the file names", file=sys.stderr)
+        n = done.unknown_traces
+        which = "1 trace that the file names is" if n == 1 else f"{n} traces that the file names are"
+        print(f"tracekit: {which} not in the store", file=sys.stderr)
     return 0
 
 

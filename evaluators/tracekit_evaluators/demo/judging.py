@@ -11,13 +11,11 @@ CRITERIA = (
 
 
 def judges(model: str | None) -> list[dict[str, object]]:
-    """The judges' specs; a model adds one that reads the answers."""
-    specs: list[dict[str, object]] = [
-        {"use": "retrieved", "k": 5},
-        {"use": "contains"},
-        {"use": "latency"},
-        {"use": "error"},
-    ]
+    """The judges' specs; a model adds one that reads the answers.
+
+    There is none for time and cost, which a comparison measures by itself.
+    """
+    specs: list[dict[str, object]] = [{"use": "retrieved", "k": 5}, {"use": "contains"}, {"use": "error"}]
     return specs if model is None else [*specs, {"use": "rubric", "criteria": CRITERIA, "model": model}]
 
 

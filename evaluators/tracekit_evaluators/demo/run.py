@@ -17,6 +17,7 @@ from tracekit_collector.store import Store
 from tracekit_evaluators.demo.agent import NAME, VERSIONS
 from tracekit_evaluators.demo.judging import dataset, judges
 from tracekit_evaluators.demo.questions import QUESTIONS
+from tracekit_evaluators.judge import load
 from tracekit_evaluators.runner import evaluate
 
 _PATIENCE = 1800  # seconds for one version's sixty answers, which a slow model may need
@@ -37,8 +38,10 @@ def demo(store: Store, *, model: str | None = None, say: Callable[[str], None]) 
         The run of each version, in the order of `VERSIONS`.
 
     Raises:
+        SettingError: A model is named, and no server.
         TracekitError: A version could not answer.
     """
+    wanted = [load(spec) for spec in judges(model)]  # a model without a server shows here, before any work
     turn = ulid()
     say(f"{len(QUESTIONS)} questions about Python's standard library, asked of two versions of one agent:")
     runs: list[RunRecord] = []
@@ -56,7 +59,7 @@ def demo(store: Store, *, model: str | None = None, say: Callable[[str], None]) 
         session = f"demo-{turn}-{version}"
         run = evaluate(
             store,
-            judges=judges(model),
+            judges=wanted,
             where=f"session_id = '{session}'",
             dataset=dataset(),
             name=f"demo-{version}",

@@ -64,7 +64,7 @@ def wait_of(fault: Fault, tried: int) -> float | None:
     jitter = random.random()  # noqa: S311 - spreads clients apart, hides nothing
     if fault.retry_after is not None:
         return None if fault.retry_after > LONGEST_WAIT else fault.retry_after + 0.1 * jitter
-    return min(30.0, 0.5 * 2.0 ** (tried - 1)) * (0.5 + jitter / 2)
+    return min(30.0, 0.5 * 2.0 ** min(tried - 1, 6)) * (0.5 + jitter / 2)
 
 
 def again(tried: int) -> str:

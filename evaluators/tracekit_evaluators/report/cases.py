@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tracekit_evaluators.comparison import Comparison
 from tracekit_evaluators.pairing import Pairing, RunRows, natural
-from tracekit_evaluators.report.text import Text, decoded, line, shown, text
+from tracekit_evaluators.report.text import Text, line, shown, text, unwrapped
 from tracekit_evaluators.report.trace_view import TraceView, trace_view
 from tracekit_evaluators.report.waterfall import duration
 from tracekit_evaluators.summary import Row, ScoreGroup, number, status, trial
@@ -34,7 +34,7 @@ class Cell:
         text: What stands there.
         tone: `good`, `bad`, `mixed`, `none` (not scored) or empty.
         hint: The same in words, for a pointer and a screen reader.
-        change: The change since the baseline, with a sign; empty without one.
+        change: ▲ where it became better since the baseline, ▼ where worse; the hint says by how much.
         change_tone: `good` or `bad` where it became better or worse.
     """
 
@@ -141,9 +141,12 @@ class Cases:
         self._baseline = baseline
         self._baseline_rows = _by_case(*baseline) if baseline is not None else {}
         self._changes: dict[tuple[str, str], float] = {}
+        self._marking: set[str] = set()
         self._ranges = {name: _spread(group) for name, group in self._groups.items()}
+        self._least = {name: _least(group) for name, group in self._groups.items()}
         for each in comparison.scores if comparison is not None else ():
-            sign = {"minimize": -1.0, "neutral": 0.0}.get(each.direction, 1.0)
+            sign = -1.0 if each.direction == "minimize" else 1.0
+            self._marking |= {each.name} if each.marks_cases else set()
             for change in (*each.regressed, *each.improved):
                 self._changes[change.key, each.name] = sign * (change.difference or 0.0)
         self.columns = self._column_names(comparison)
@@ -153,7 +156,7 @@ class Cases:
         """A case's row in the table, without what opens under it."""
         rows = self._rows[key]
         traces = [self._run.traces[trace] for trace in _trace_ids(rows) if trace in self._run.traces]
-        changes = [value for (case, _), value in self._changes.items() if case == key] if self._changes else []
+        changes = [self._changes.get((key, name), 0.0) for name in sorted(self._marking)]
         milliseconds, dollars = (_mean(trace.get(name) for trace in traces) for name in ("duration_ms", "cost_usd"))
         named = next((str(row["case_id"]) for row in rows if row.get("case_id") is not None), None)
         asked = next((trace["input"] for trace in traces if trace.get("input") is not None), None)
@@ -161,7 +164,7 @@ class Cases:
             key=key,
             name=line(named or (_trace_ids(rows) or [key])[0][:8], longest=60),
             anchor="",
-            summary=line(decoded(asked), longest=300),
+            summary=line(unwrapped(asked), longest=300),
             cells=tuple(self._cell(name, key, rows) for name in self.columns),
             change=_change_word(changes),
             failed=any(_passed(row, self._groups[_name(row)]) == 0.0 for row in rows),
@@ -185,7 +188,7 @@ class Cases:
         before = self._baseline_rows.get(view.key, [])
         return replace(
             view,
-            input=text(asked, longest=_LONGEST),
+            input=text(unwrapped(asked), longest=_LONGEST),
             attempts=tuple(
                 self._attempt(trace, rows, self._run, traces.get(trace), many=len(ids) > 1)
                 for trace in ids[:_MOST_ATTEMPTS]
@@ -199,7 +202,8 @@ class Cases:
         )
 
     def _column_names(self, comparison: Comparison | None) -> list[str]:
-        changed = {each.name: len(each.regressed) for each in comparison.scores} if comparison is not None else {}
+        scores = comparison.scores if comparison is not None else ()
+        changed = {each.name: len(each.regressed) for each in scores if each.marks_cases}
         wanted = sorted(
             self._groups, key=lambda name: (-changed.get(name, 0), self._groups[name].direction == "neutral")
         )
@@ -208,8 +212,10 @@ class Cases:
 
     def _badness(self, key: str) -> tuple[float, float]:
         """What sorts cases; ties stay in natural order, since sorting is stable."""
-        changes = [self._changes.get((key, name), 0.0) / spread for name, spread in self._ranges.items() if spread > 0]
-        return min(changes, default=0.0) if self._changes else 0.0, self._goodness(key)
+        changes = [
+            self._changes.get((key, name), 0.0) / self._ranges[name] for name in self._marking if self._ranges[name] > 0
+        ]
+        return min(changes, default=0.0), self._goodness(key)
 
     def _goodness(self, key: str) -> float:
         """How well a case does, from 0 to 1, averaged over what can be called good or bad."""
@@ -220,7 +226,7 @@ class Cases:
             if passed is not None:
                 found.append(passed)
             elif value is not None and group.direction != "neutral" and self._ranges[group.name] > 0:
-                share = (value - _least(group)) / self._ranges[group.name]
+                share = (value - self._least[group.name]) / self._ranges[group.name]
                 found.append(share if group.direction == "maximize" else 1 - share)
         return sum(found) / len(found) if found else 1.0
 
@@ -243,7 +249,10 @@ class Cases:
             return cell
         sign = -1.0 if group.direction == "minimize" else 1.0
         words = amount(sign * change, kind=group.kind, signed=True)
-        return replace(cell, change=words, change_tone="good" if change > 0 else "bad")
+        glyph, tone = ("▲", "good") if change > 0 else ("▼", "bad")
+        if group.direction == "neutral":
+            tone = ""
+        return replace(cell, change=glyph, change_tone=tone, hint=f"{cell.hint}, {words} since the baseline")
 
     def _attempt(
         self, trace_id: str, rows: Sequence[Row], side: RunRows, trace: Trace | None, *, many: bool
@@ -255,7 +264,7 @@ class Cases:
         return Attempt(
             label=label if many else "",
             trace_id=trace_id,
-            output=text(output, longest=_LONGEST),
+            output=text(unwrapped(output), longest=_LONGEST),
             verdicts=tuple(verdict_row(row, side.groups[_name(row)]) for row in mine),
             trace=None if trace is None else trace_view(trace),
         )
@@ -307,10 +316,11 @@ def _by_case(run: RunRows, keys: Mapping[str, str]) -> dict[str, list[Row]]:
 
 
 def _cell(group: ScoreGroup, rows: Sequence[Row]) -> Cell:
+    name = line(group.name, longest=80)
     scored = [row for row in rows if status(row) == "scored"]
     if not scored:
         why = ", ".join(sorted({status(row).replace("_", " ") for row in rows})) or "no score"
-        return Cell("–", "none", f"{group.name}: {why}")
+        return Cell("–", "none", f"{name}: {why}")
     tried = [_passed(row, group) for row in scored]
     tone = _tone([value for value in tried if value is not None])
     if group.kind in {"label", "text"}:
@@ -322,7 +332,7 @@ def _cell(group: ScoreGroup, rows: Sequence[Row]) -> Cell:
     else:
         said = figure(_mean(number(row) for row in scored))
     hint = {"good": "passed", "bad": "failed", "mixed": "passed sometimes"}.get(tone, "")
-    return Cell(said, tone, f"{group.name}: {said}{f', {hint}' if hint else ''}")
+    return Cell(said, tone, f"{name}: {said}{f', {hint}' if hint else ''}")
 
 
 def _passed(row: Row, group: ScoreGroup) -> float | None:

@@ -212,7 +212,7 @@ def pass_curve(
     longest = max(len(metrics), len(baseline))
     if longest < 2 or not metrics:
         return None
-    step = 232.0 / (longest - 1)
+    step = 222.0 / (longest - 1)
 
     def y(share: float) -> float:
         return _round(10 + 115 * (1 - share))
@@ -223,7 +223,7 @@ def pass_curve(
             value, low, high = (_number(metric.get(key)) for key in ("value", "low", "high"))
             if value is not None:
                 ends = (None, None) if low is None or high is None else (y(low), y(high))
-                found.append(Point(_round(58 + place * step), y(value), ends[0], ends[1], amount(value, kind="bool")))
+                found.append(Point(_round(66 + place * step), y(value), ends[0], ends[1], amount(value, kind="bool")))
         return tuple(found)
 
     mine = points(metrics)
@@ -234,7 +234,7 @@ def pass_curve(
         mine,
         points(baseline),
         " ".join([*upper, *lower]),
-        tuple(Tick(_round(58 + place * step), str(place + 1)) for place in range(longest)),
+        tuple(Tick(_round(66 + place * step), str(place + 1)) for place in range(longest)),
         tuple(Tick(y(share), f"{share:.0%}".replace("%", " %")) for share in (0.0, 0.25, 0.5, 0.75, 1.0)),
     )
 

@@ -17,6 +17,10 @@ Metric = Mapping[str, object]
 GLYPHS = {"better": "▲", "worse": "▼", "higher": "▲", "lower": "▼", "no clear difference": "≈", "not tested": "–"}
 TONES = {"better": "good", "worse": "bad"}
 _MOST_TILES = 6
+_ALWAYS = (
+    "An interval holds the truth in 95 of 100 repetitions. Repeats of a case are averaged first, so that each case "
+    "counts the same."
+)
 _DIRECTIONS = {"maximize": "higher is better", "minimize": "lower is better"}
 
 
@@ -160,7 +164,7 @@ class Headline:
             whisker=charts.difference_whisker(
                 estimate.value, low=estimate.low, high=estimate.high, reach=reach, own_scale=own
             ),
-            cases=f"{found.pairs} pairs" if found.pairs else told.cases,
+            cases=f"{found.pairs}" if found.pairs else told.cases,
         )
 
 
@@ -197,10 +201,7 @@ def real(value: object) -> float | None:
 
 def methods(metrics: Mapping[str, Metric], comparison: Comparison | None) -> Sequence[str]:
     """How the numbers were made, in sentences."""
-    told = [
-        "An interval holds the truth in 95 of 100 repetitions. Repeats of a case are averaged first, "
-        "so that each case counts the same."
-    ]
+    told = [_ALWAYS]
     for name, metric in metrics.items():
         if real(metric.get("value")) is not None:
             told.append(f"{line(name, longest=80)}: {metric['method']}; {cases_words(metric)}.")
@@ -209,7 +210,6 @@ def methods(metrics: Mapping[str, Metric], comparison: Comparison | None) -> Seq
         told.append(f"Difference in {of}: {each.estimate.method}; p by {each.p.test}; {each.pairs} pairs.")
     if comparison is not None:
         told.append(
-            "p-values are corrected by Holm over the scores; a difference is called clear when the corrected p is "
-            "below 0.05."
+            "p-values are corrected by Holm over the scores; a corrected p below 0.05 is called a clear difference."
         )
     return [*told, "A judge that failed gives no value: it is counted under coverage, never as a zero."]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING
 
 from tracekit_evaluators.comparison import Comparison
@@ -98,6 +98,7 @@ class Builder:
         comparison: Their comparison.
         max_cases: How many cases open to their traces.
         max_rows: How many cases the table lists.
+        max_characters: How much text the opened cases may hold together; those after that do not open.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class Builder:
         comparison: Comparison | None = None,
         max_cases: int = 200,
         max_rows: int = 2_000,
+        max_characters: int = 8_000_000,
     ) -> None:
         self._run, self._baseline, self._comparison = run, baseline, comparison
         self._metrics = summarise(run.rows)
@@ -116,6 +118,7 @@ class Builder:
         self._cases = Cases(run, keys=paired_keys(pairing, run), baseline=paired, comparison=comparison)
         self._listed = self._cases.ordered[: max(max_cases, max_rows)]
         self._opened = self._listed[:max_cases]
+        self._most_characters = max_characters
 
     def trace_ids(self) -> list[str]:
         """The traces that the report shows in full."""
@@ -124,7 +127,8 @@ class Builder:
     def report(self, traces: Mapping[str, Trace]) -> Report:
         """The report, given the traces by id; one that is missing is said to be missing."""
         views = anchors([self._cases.view(key) for key in self._listed])
-        opened = set(self._opened)
+        views = self._opened_within(views, traces)
+        closed = sum(1 for view in views if not view.attempts) + len(self._cases.ordered) - len(views)
         word, tone = self._verdict()
         headline = Headline(self._run, metrics=self._metrics, comparison=self._comparison)
         before = summarise(self._baseline.rows) if self._baseline is not None else {}
@@ -145,13 +149,23 @@ class Builder:
             curves=tuple(curves(self._metrics, before, self._run)),
             columns=tuple(line(name, longest=80) for name in self._cases.columns),
             columns_left_out=len(self._run.groups) - len(self._cases.columns),
-            cases=tuple(self._cases.opened(view, traces) if view.key in opened else view for view in views),
+            cases=tuple(views),
             cases_total=len(self._cases.ordered),
-            cases_closed=len(self._cases.ordered) - len(self._opened),
+            cases_closed=closed,
             facts=tuple(run_facts(self._run, self._baseline)),
             commands=tuple(commands(self._run.run, None if self._baseline is None else self._baseline.run)),
             methods=tuple(methods(self._metrics, self._comparison)),
         )
+
+    def _opened_within(self, views: Sequence[CaseView], traces: Mapping[str, Trace]) -> list[CaseView]:
+        """The cases, the first of them opened, until the file would grow too large for a browser."""
+        opened, left = set(self._opened), self._most_characters
+        found = []
+        for view in views:
+            whole = self._cases.opened(view, traces) if view.key in opened and left > 0 else view
+            left -= weight(whole)
+            found.append(whole)
+        return found
 
     def _verdict(self) -> tuple[str, str]:
         if self._comparison is None:
@@ -191,3 +205,14 @@ class Builder:
             covered = real(metric.get("coverage"))
             if covered is not None and covered < 1:
                 yield f"{line(name, longest=80)}: {missing_words(metric)}."
+
+
+def weight(part: object) -> int:
+    """How many characters a part of the report holds, near enough."""
+    if isinstance(part, str):
+        return len(part)
+    if isinstance(part, tuple):
+        return sum(weight(each) for each in part)
+    if is_dataclass(part):
+        return 40 + sum(weight(getattr(part, each.name)) for each in fields(part))
+    return 0

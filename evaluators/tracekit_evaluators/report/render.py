@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from tracekit_evaluators.report.payload import Report
+from tracekit_evaluators.report.text import shown
 
 _FOLDER = Path(__file__).parent / "templates"
 
@@ -43,9 +44,15 @@ def _environment() -> Environment:
         loader=PackageLoader("tracekit_evaluators.report"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_seen,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _seen(value: object) -> object:
+    # The last door: whatever a template prints, markup of our own apart, has no character that cannot be seen.
+    return shown(value) if type(value) is str else value
 
 
 @lru_cache(maxsize=8)

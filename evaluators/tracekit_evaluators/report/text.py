@@ -55,7 +55,7 @@ def line(value: object, *, longest: int) -> str:
     """A value in one line, cut with an ellipsis; empty where there is none."""
     if value is None:
         return ""
-    words = value if isinstance(value, str) else _single(value)
+    words = value if isinstance(value, str) else _json(value, indent=None)
     flat = _SPACE.sub(" ", words[: longest * 4]).strip()
     cut = len(flat) > longest or len(words) > longest * 4
     return shown(flat[: longest - 1] + "…" if cut else flat)
@@ -72,13 +72,19 @@ def decoded(value: object) -> object:
     return value
 
 
-def _single(value: object) -> str:
-    """The one text in a mapping of one key, which says more than its JSON; else JSON."""
-    if isinstance(value, dict) and len(value) == 1:
-        only = next(iter(value.values()))
+def unwrapped(value: object) -> object:
+    """The one text in a mapping of one key, which reads better than its JSON; anything else as it is.
+
+    Example:
+        >>> unwrapped('{"question": "why?"}')
+        'why?'
+    """
+    found = decoded(value)
+    if isinstance(found, dict) and len(found) == 1:
+        only = next(iter(found.values()))
         if isinstance(only, str):
             return only
-    return _json(value, indent=None)
+    return found
 
 
 def _whole(value: object) -> str:

@@ -80,7 +80,8 @@ class TraceView:
 
 def trace_view(trace: Trace) -> TraceView:
     """A trace as the report shows it."""
-    messages = [_message(message) for message in trace.messages[:_MOST_MESSAGES]]
+    names = _names_of_calls(trace.messages)
+    messages = [_message(message, names) for message in trace.messages[:_MOST_MESSAGES]]
     return TraceView(
         trace_id=trace.trace_id,
         name=line(trace.name, longest=120),
@@ -125,23 +126,34 @@ def _count(tokens: int | None) -> str:
     return "–" if tokens is None else f"{tokens:,}"
 
 
-def _message(message: Mapping[str, object]) -> Message:
+def _names_of_calls(messages: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    """Names of tools by the ids of their calls, which results carry alone."""
+    found: dict[str, object] = {}
+    for message in messages:
+        parts = message.get("parts")
+        for part in parts if isinstance(parts, list) else ():
+            if isinstance(part, Mapping) and part.get("type") == "tool_call" and part.get("name") is not None:
+                found[str(part.get("id"))] = part["name"]
+    return found
+
+
+def _message(message: Mapping[str, object], names: Mapping[str, object]) -> Message:
     parts = message.get("parts")
     if not isinstance(parts, Sequence) or isinstance(parts, str):
         parts = [{"type": "text", "content": message.get("content")}]
     return Message(
         shown(str(message.get("role") or "unknown"))[:40],
-        tuple(_part(part) for part in parts if isinstance(part, Mapping)),
+        tuple(_part(part, names) for part in parts if isinstance(part, Mapping)),
     )
 
 
-def _part(part: Mapping[str, object]) -> Part:
+def _part(part: Mapping[str, object], names: Mapping[str, object]) -> Part:
     kind = str(part.get("type") or "text")
     if kind == "tool_call":
-        return Part("tool call", _title(part), text(part.get("arguments"), longest=_LONGEST_MESSAGE))
+        return Part("tool call", _title(part, names), text(part.get("arguments"), longest=_LONGEST_MESSAGE))
     if kind == "tool_call_response":
         said = next((part[key] for key in ("response", "result", "content") if part.get(key) is not None), None)
-        return Part("tool result", _title(part), text(said, longest=_LONGEST_MESSAGE))
+        return Part("tool result", _title(part, names), text(said, longest=_LONGEST_MESSAGE))
     if kind in {"text", "reasoning"}:
         title = "" if kind == "text" else "reasoning"
         return Part(kind, title, text(part.get("content"), longest=_LONGEST_MESSAGE))
@@ -149,16 +161,17 @@ def _part(part: Mapping[str, object]) -> Part:
     return Part("other", shown(kind)[:40], text(described or None, longest=400))
 
 
-def _title(part: Mapping[str, object]) -> str:
-    return line(part.get("name") or part.get("id") or "", longest=80)
+def _title(part: Mapping[str, object], names: Mapping[str, object]) -> str:
+    return line(part.get("name") or names.get(str(part.get("id"))) or part.get("id") or "", longest=80)
 
 
 def _call(call: ToolCall) -> Call:
+    error, result = _fault(call.error), text(call.result, longest=_LONGEST_ARGUMENTS)
     return Call(
         name=line(call.name, longest=120) or "unnamed",
         arguments=text(call.arguments, longest=_LONGEST_ARGUMENTS),
-        result=text(call.result, longest=_LONGEST_ARGUMENTS),
-        error=_fault(call.error),
+        result=None if result is not None and error.endswith(result.body) else result,  # says the same
+        error=error,
         outcome=call.status or "not seen",
         duration=duration(call.duration_ns),
     )

@@ -11,7 +11,8 @@ from tracekit_evaluators.report.text import Text, line, shown, text
 if TYPE_CHECKING:
     from tracekit_collector.trace import Span, Trace
 
-_LONGEST = 700
+_LONGEST = 1_500
+_BRIEF = 300
 _FACTS = ("model", "tool_name", "input_tokens", "output_tokens", "cost_usd", "error_type", "error_message")
 
 
@@ -75,7 +76,11 @@ def waterfall(trace: Trace, *, most: int) -> Waterfall:
     spans = list(trace.spans)
     begin = min((span.start_ns for span in spans), default=0)
     end = max((span.start_ns + (span.duration_ns or 0) for span in spans), default=0)
-    rows = tuple(_row(span, begin, max(1, end - begin)) for span in spans[:most])
+    # The conversation and the table of tool calls say the same at length.
+    told = {"llm": bool(trace.messages), "tool": bool(trace.tool_calls)}
+    rows = tuple(
+        _row(span, begin, max(1, end - begin), _BRIEF if told.get(span.step) else _LONGEST) for span in spans[:most]
+    )
     ticks = tuple(Tick(25.0 * quarter, duration((end - begin) * quarter / 4)) for quarter in range(5))
     return Waterfall(rows, ticks, max(0, len(spans) - most))
 
@@ -99,7 +104,7 @@ def duration(nanoseconds: float | None) -> str:
     return f"{nanoseconds:.0f} ns" if nanoseconds else "0"
 
 
-def _row(span: Span, begin: int, length: int) -> SpanRow:
+def _row(span: Span, begin: int, length: int, longest: int) -> SpanRow:
     x = min(99.6, max(0.0, 100 * (span.start_ns - begin) / length))
     width = min(100 - x, max(0.4, 100 * (span.duration_ns or 0) / length))
     label = "right" if x + width <= 86 else "inside" if width >= 14 else "left"
@@ -115,8 +120,8 @@ def _row(span: Span, begin: int, length: int) -> SpanRow:
         label_x=round(x if label == "left" else x + width, 2),
         error=span.failed,
         facts=tuple(_facts(span)),
-        input=text(span.input, longest=_LONGEST),
-        output=text(span.output, longest=_LONGEST),
+        input=text(span.input, longest=longest),
+        output=text(span.output, longest=longest),
     )
 
 
