@@ -34,6 +34,10 @@ from tracekit_collector.schema import KEYS, SCHEMA_VERSION, TABLES
 
 _ATTEMPTS = 8
 _RECENT = 4
+_CONFIGURATION: dict[str, str | None] = {
+    "delta.checkpointInterval": "50",
+    "delta.logRetentionDuration": "interval 1 days",
+}
 _LOOKED_UP = ("trace_id", "session_id")
 
 
@@ -114,7 +118,7 @@ class Lake:
                 schema_mode="merge",
                 writer_properties=_WRITER,
                 commit_properties=_commit(batch),
-                configuration={"delta.checkpointInterval": "50"},
+                configuration=_CONFIGURATION,
             )
 
         self._commit(table, write)
@@ -190,16 +194,27 @@ class Lake:
         removed = 0
         for date, files in sorted(count.items()):
             if files > more_than:
-                joined = delta.optimize.compact(partition_filters=[("date", "=", date)], writer_properties=_WRITER)
-                removed += int(joined["numFilesRemoved"])
+                removed += self._compact_date(delta, date)
         return removed
+
+    def _compact_date(self, delta: DeltaTable, date: str) -> int:
+        try:
+            joined = delta.optimize.compact(partition_filters=[("date", "=", date)], writer_properties=_WRITER)
+        except CommitFailedError:
+            return 0  # another process has just done it
+        except (DeltaError, OSError) as error:
+            raise StoreError(f"cannot compact {delta.table_uri}: {error}") from error
+        return int(joined["numFilesRemoved"])
 
     def vacuum(self, table: str, *, hours: int) -> int:
         """Remove files that no version younger than `hours` names; returns how many."""
         delta = self._newest(table)
         if delta is None:
             return 0
-        return len(delta.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False))
+        try:
+            return len(delta.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False))
+        except (DeltaError, OSError) as error:
+            raise StoreError(f"cannot remove old files of {delta.table_uri}: {error}") from error
 
     def _newest(self, table: str) -> DeltaTable | None:
         try:

@@ -38,6 +38,7 @@ JSON = "application/json"
 Kind = Literal["traces", "logs", "metrics"]
 
 _MEDIA = {PROTOBUF: PROTOBUF, "application/protobuf": PROTOBUF, JSON: JSON}
+_LAST_NS = (1 << 63) - 1
 _TOLD = 5  # how many refusals a message spells out
 
 
@@ -169,7 +170,8 @@ def decode_traces(body: bytes, content_type: str = PROTOBUF) -> Decoded:
         content_type: Its `Content-Type`, with or without parameters.
 
     Returns:
-        The request and its spans; those without a valid trace id or span id are left out and among the refusals.
+        The request and its spans; those without valid ids or with an impossible start are left out and among the
+        refusals.
 
     Raises:
         DecodeError: The body is no such request; the message says where it goes wrong.
@@ -330,7 +332,9 @@ def _checked(signal: _Signal, request: Message, payload: bytes | None, refusals:
 def _why_no_span(span: Any) -> str | None:
     trace_id, span_id = span.trace_id, span.span_id
     if len(trace_id) == 16 and len(span_id) == 8 and any(trace_id) and any(span_id):
-        return None
+        # The lake's times are signed; what cannot be stored must not be acknowledged.
+        late = span.start_time_unix_nano > _LAST_NS
+        return f"starts at {span.start_time_unix_nano} ns, after the year 2262" if late else None
     if len(trace_id) != 16:
         return f"has a trace id of {len(trace_id)} bytes; it must have 16"
     if len(span_id) != 8:

@@ -34,6 +34,8 @@ from tracekit_collector.schema import KEYS
 _PLAN_VERSION = 1
 _BATCH_BYTES = 32 << 20
 _FORGOTTEN_SECONDS = 60
+_FILES_A_DATE = 64
+_KEPT_HOURS = 1
 _NEIGHBOURS = (datetime.timedelta(days=-1), datetime.timedelta(0), datetime.timedelta(days=1))
 
 logger = logging.getLogger(__name__)
@@ -158,6 +160,7 @@ class Settler:
                 plan = replace(plan, offsets=offsets, ranges=None)
                 self._write_plan(plan)
             self._tidy(plan)
+            self._keep_house()
         return total
 
     def close(self) -> None:
@@ -286,6 +289,16 @@ class Settler:
         left = {path.name for path in segments(self._inbox)}
         if set(plan.offsets) - left:
             self._write_plan(replace(plan, offsets={name: at for name, at in plan.offsets.items() if name in left}))
+
+    def _keep_house(self) -> None:
+        # Every batch adds a file; left alone, a day of one span a second would be a hundred thousand of them.
+        for table in KEYS:
+            try:
+                if self._lake.compact(table, more_than=_FILES_A_DATE):
+                    self._lake.sync(table)
+                    self._lake.vacuum(table, hours=_KEPT_HOURS)
+            except StoreError as error:
+                logger.warning("the table %s could not be compacted, and is as it was: %s", table, error)
 
     def _read_plan(self) -> _Plan:
         path = self._inbox / "settle.json"

@@ -27,6 +27,29 @@ if TYPE_CHECKING:
 
 _TIME_COLUMN = {"spans": "start_time", "logs": "time", "inferences": "time", "scores": "time"}
 _READ_AT_ONCE = 200
+_AGENTS = pa.schema(
+    [
+        ("agent_name", pa.string()),
+        ("version_number", pa.int64()),
+        ("agent_version", pa.string()),
+        ("digest", pa.string()),
+        ("source", pa.string()),
+        ("created_at", pa.timestamp("us")),
+    ]
+)
+_RUNS = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("name", pa.string()),
+        ("kind", pa.string()),
+        ("status", pa.string()),
+        ("created_at", pa.timestamp("us")),
+        ("finished_at", pa.timestamp("us")),
+        ("agent_name", pa.string()),
+        ("agent_version", pa.string()),
+        ("version_number", pa.int64()),
+    ]
+)
 
 
 class Store:
@@ -235,48 +258,12 @@ class Store:
             engine = self._engine or Engine(self.location / "lake")
             for table in TABLES:
                 engine.show_files(f"lake_{table}", table, self.lake.files(table))
-            engine.show_rows("runs", self._run_rows())
-            engine.show_rows("agents", self._agent_rows())
+            engine.show_rows("runs", pa.Table.from_pylist(list(self.catalog.runs.rows()), schema=_RUNS))
+            engine.show_rows("agents", pa.Table.from_pylist(list(self.catalog.agents.rows()), schema=_AGENTS))
             if first:
                 engine.define(VIEWS)
                 self._engine = engine
             return engine
-
-    def _run_rows(self) -> pa.Table:
-        fields = [("run_id", pa.string()), ("name", pa.string()), ("kind", pa.string()), ("status", pa.string())]
-        fields += [("created_at", pa.timestamp("us")), ("finished_at", pa.timestamp("us"))]
-        fields += [("agent_name", pa.string()), ("agent_version", pa.string()), ("version_number", pa.int64())]
-        rows = [
-            {
-                "run_id": run.id,
-                "name": run.name,
-                "kind": run.kind,
-                "status": run.status,
-                "created_at": run.created_at,
-                "finished_at": run.finished_at,
-                "agent_name": run.agent_version and run.agent_version.agent,
-                "agent_version": run.agent_version and run.agent_version.label,
-                "version_number": run.agent_version and run.agent_version.number,
-            }
-            for run in self.catalog.runs.list()
-        ]
-        return pa.Table.from_pylist(rows, schema=pa.schema(fields))
-
-    def _agent_rows(self) -> pa.Table:
-        fields = [("agent_name", pa.string()), ("version_number", pa.int64()), ("agent_version", pa.string())]
-        fields += [("digest", pa.string()), ("source", pa.string()), ("created_at", pa.timestamp("us"))]
-        rows = [
-            {
-                "agent_name": version.agent,
-                "version_number": version.number,
-                "agent_version": version.label,
-                "digest": version.digest,
-                "source": version.source,
-                "created_at": version.created_at,
-            }
-            for version in self.catalog.agents.list()
-        ]
-        return pa.Table.from_pylist(rows, schema=pa.schema(fields))
 
 
 def _by_trace(engine: Engine, table: str, trace_ids: Sequence[str], order: str) -> dict[str, list[dict[str, object]]]:

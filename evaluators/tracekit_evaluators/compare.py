@@ -21,7 +21,7 @@ from tracekit_evaluators.statistics import (
     paired_proportion_difference,
     sign_flip_p,
 )
-from tracekit_evaluators.summary import Row, ScoreGroup, metric_of, number, trial
+from tracekit_evaluators.summary import Row, ScoreGroup, number, trial
 from tracekit_evaluators.verdict import verdict
 
 if TYPE_CHECKING:
@@ -139,8 +139,8 @@ def _score_difference(
         found,
         regressed=regressed,
         improved=improved,
-        baseline_metric=metric_of(before),
-        candidate_metric=metric_of(after),
+        baseline_metric=baseline.metrics[before.name],
+        candidate_metric=candidate.metrics[after.name],
     )
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from tracekit_evaluators.subject import input_digest
-from tracekit_evaluators.summary import Row, ScoreGroup, group_scores
+from tracekit_evaluators.summary import Row, ScoreGroup, group_scores, summarise
 
 if TYPE_CHECKING:
     from tracekit_collector.catalog import RunRecord
@@ -35,6 +35,11 @@ class RunRows:
     def groups(self) -> dict[str, ScoreGroup]:
         """Its rows by score name."""
         return {group.name: group for group in group_scores(self.rows)}
+
+    @cached_property
+    def metrics(self) -> dict[str, dict[str, object]]:
+        """Its metrics, as `summarise` gives them."""
+        return summarise(self.rows)
 
     @cached_property
     def own_keys(self) -> dict[str, str]:
@@ -114,6 +119,7 @@ def case_name(key: str) -> str:
     return name if kind == "case" else name[:12]
 
 
+@lru_cache(maxsize=100_000)
 def _natural_key(key: str) -> tuple[list[tuple[int, int, str]], str]:
     parts: list[tuple[int, int, str]] = []
     word = ""

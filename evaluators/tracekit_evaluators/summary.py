@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from tracekit_evaluators.statistics import (
     Estimate,
@@ -38,6 +39,7 @@ class ScoreGroup:
     kind: str
     direction: str
 
+    @cached_property
     def cases(self) -> dict[str, list[Row]]:
         """The eligible rows by case: by case id, else by what was judged, each on its own."""
         found: dict[str, list[Row]] = {}
@@ -48,7 +50,7 @@ class ScoreGroup:
 
     def values(self) -> list[list[float | None]]:
         """For each case the values of its eligible rows, `None` where one is missing."""
-        return [[number(row) for row in rows] for rows in self.cases().values()]
+        return [[number(row) for row in rows] for rows in self.cases.values()]
 
 
 def summarise(rows: Iterable[Row]) -> dict[str, dict[str, object]]:
@@ -75,7 +77,7 @@ def summarise(rows: Iterable[Row]) -> dict[str, dict[str, object]]:
         (0.5, 2, 'Wilson')
     """
     groups = group_scores(rows)
-    metrics = {group.name: metric_of(group) for group in groups}
+    metrics = {group.name: _metric(group) for group in groups}
     repeated = [group for group in groups if group.kind == "bool"]
     for group in repeated:
         prefix = "" if len(repeated) == 1 else f"{group.name}."
@@ -149,13 +151,12 @@ def _kind(scored: Sequence[Row]) -> str:
     return "text" if types == {"text"} else "label"
 
 
-def metric_of(group: ScoreGroup) -> dict[str, object]:
-    """One score name's metric."""
+def _metric(group: ScoreGroup) -> dict[str, object]:
     cases = group.values()
     kept = [[value for value in case if value is not None] for case in cases]
     estimate = _estimate(group, kept)
     held = coverage("scored" if _has_value(group, row) else _missing_status(row) for row in group.rows)
-    tried = [len(case) for case in group.cases().values()]
+    tried = [len(case) for case in group.cases.values()]
     metric: dict[str, object] = {
         **estimate.to_dict(),
         "mean": estimate.value,
@@ -182,7 +183,7 @@ def _estimate(group: ScoreGroup, kept: Sequence[Sequence[float]]) -> Estimate:
     if group.kind == "bool":
         return proportion_of_cases(kept)
     if group.kind in {"label", "text"}:
-        return Estimate(None, None, None, len(group.cases()), f"{group.kind}s have no mean")
+        return Estimate(None, None, None, len(group.cases), f"{group.kind}s have no mean")
     return mean_of_cases(kept)
 
 
@@ -221,13 +222,21 @@ def _distribution(group: ScoreGroup) -> dict[str, dict[str, object]]:
 def _passes(group: ScoreGroup) -> list[list[float]] | None:
     judged = [
         [float(bool(row["passed"])) for row in rows if status(row) == "scored" and row.get("passed") is not None]
-        for rows in group.cases().values()
+        for rows in group.cases.values()
     ]
     return judged if any(judged) else None
 
 
+def _several_of_one_try(rows: Sequence[Row]) -> bool:
+    """Whether rows are several words on one try (its spans, several annotators), which no pass^k can be made from."""
+    tries = [(row.get("trace_id"), row.get("repeat")) for row in rows]
+    return len(set(tries)) < len(tries) and any(trace is not None for trace, _ in tries)
+
+
 def _reliability(group: ScoreGroup, prefix: str) -> dict[str, dict[str, object]]:
-    named = {key: rows for key, rows in group.cases().items() if key.startswith("case:")}
+    named = {key: rows for key, rows in group.cases.items() if key.startswith("case:")}
+    if any(_several_of_one_try(rows) for rows in named.values()):
+        return {}
     tried = [[trial(row, direction=group.direction) for row in rows] for rows in named.values()]
     trials = trials_of([[value for value in case if value is not None] for case in tried])
     most = max((n for _, n in trials), default=0)

@@ -161,6 +161,7 @@ def test_spans_that_cannot_be_kept_are_left_out_and_named():
             {"traceId": "xyz", "spanId": SPAN, "name": "no hex"},
             {"traceId": "00" * 16, "spanId": SPAN, "name": "zeros"},
             {"traceId": TRACE, "name": "no id"},
+            {"traceId": TRACE, "spanId": SPAN, "name": "far", "startTimeUnixNano": 2**63},
         ),
         JSON,
     )
@@ -172,12 +173,13 @@ def test_spans_that_cannot_be_kept_are_left_out_and_named():
         "spans[3] 'no hex' traceId must be 32 hexadecimal digits, not 'xyz'",
         "spans[1] 'zeros' has a trace id of zeros only, which is none",
         "spans[2] 'no id' has a span id of 0 bytes; it must have 8",
+        "spans[3] 'far' starts at 9223372036854775808 ns, after the year 2262",
     }
     answer = json.loads(response_body(decoded, JSON))["partialSuccess"]
-    assert answer["rejectedSpans"] == "5"
-    assert answer["errorMessage"].startswith("5 of 6 spans refused: spans[1] must be an object")
+    assert answer["rejectedSpans"] == "6"
+    assert answer["errorMessage"].startswith("6 of 7 spans refused: spans[1] must be an object")
     said = ExportTraceServiceResponse.FromString(response_body(decoded, PROTOBUF)).partial_success
-    assert (said.rejected_spans, said.error_message) == (5, answer["errorMessage"])
+    assert (said.rejected_spans, said.error_message) == (6, answer["errorMessage"])
 
 
 def test_a_protobuf_body_is_kept_as_it_came_fields_of_the_future_included():

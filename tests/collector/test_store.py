@@ -141,6 +141,13 @@ class TestSettling:
         writer.append(request(1, gen_ai__agent__name="a@b", gen_ai__agent__version="1"))
         assert len(spans(store)) == 1
 
+    def test_many_small_batches_leave_few_files(self, store: Store, writer: SegmentWriter) -> None:
+        for number in range(1, 75):
+            writer.append(request(number), sync=False)
+            store.settle()
+        assert len(store.lake.files("spans")) <= 64
+        assert [number for number, _ in spans(store)] == list(range(1, 75))
+
 
 class TestDamage:
     def test_a_torn_tail_costs_the_torn_request_alone(self, store: Store, writer: SegmentWriter) -> None:

@@ -95,6 +95,11 @@ def test_zero_one_numbers_are_a_share_only_when_something_says_so() -> None:
     assert summarise(rows("n", [0.0, 1.0], passed=True))["n"]["kind"] == "bool"
 
 
+def test_several_words_on_one_try_are_no_repeats() -> None:
+    twice = [*rows("ok", [True, False], trace_id="a"), *rows("ok", [True, True], trace_id="a")]
+    assert list(summarise(twice)) == ["ok"]
+
+
 def test_pass_hat_k_counts_what_passed_when_lower_is_better() -> None:
     errors = rows("error", [True, False], direction="minimize") + rows("error", [False, False], direction="minimize")
     metrics = summarise(errors)

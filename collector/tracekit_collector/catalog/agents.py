@@ -156,6 +156,21 @@ class Agents:
             rows = connection.execute(_versions().order_by(AGENTS.c.name, VERSIONS.c.number))
             return [_version(row) for row in rows]
 
+    def rows(self) -> Sequence[dict[str, object]]:
+        """What the view `agents` shows of each version, by name and number."""
+        query = (
+            select(
+                AGENTS.c.name.label("agent_name"),
+                VERSIONS.c.number.label("version_number"),
+                VERSIONS.c.label.label("agent_version"),
+                *(VERSIONS.c[name] for name in ("digest", "source", "created_at")),
+            )
+            .join(AGENTS, AGENTS.c.id == VERSIONS.c.agent_id)
+            .order_by(AGENTS.c.name, VERSIONS.c.number)
+        )
+        with self._reading() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
     def versions(self, name: str) -> Sequence[AgentVersion]:
         """The versions of one agent, by number.
 

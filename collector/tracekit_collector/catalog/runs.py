@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 from tracekit.errors import NotFoundError, UsageError
 from tracekit.inbox import ulid
 from tracekit_collector.catalog.agents import Agents, AgentVersion
-from tracekit_collector.catalog.tables import METRICS, RUNS
+from tracekit_collector.catalog.tables import AGENTS, METRICS, RUNS, VERSIONS
 
 Transaction = Callable[[], AbstractContextManager[Connection]]
 STATUSES = ("running", "finished", "failed")
@@ -188,6 +188,23 @@ class Runs:
         with self._reading() as connection:
             query = select(RUNS).order_by(RUNS.c.created_at.desc(), RUNS.c.id.desc()).limit(limit)
             return [self._record(connection, row) for row in connection.execute(query).all()]
+
+    def rows(self) -> Sequence[dict[str, object]]:
+        """What the view `runs` shows of each run, oldest first: no parameters, no metrics."""
+        query = (
+            select(
+                RUNS.c.id.label("run_id"),
+                *(RUNS.c[name] for name in ("name", "kind", "status", "created_at", "finished_at")),
+                AGENTS.c.name.label("agent_name"),
+                VERSIONS.c.label.label("agent_version"),
+                VERSIONS.c.number.label("version_number"),
+            )
+            .outerjoin(VERSIONS, VERSIONS.c.id == RUNS.c.version_id)
+            .outerjoin(AGENTS, AGENTS.c.id == VERSIONS.c.agent_id)
+            .order_by(RUNS.c.created_at, RUNS.c.id)
+        )
+        with self._reading() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
 
     def _record(self, connection: Connection, row: Row[Any]) -> RunRecord:
         found = connection.execute(select(METRICS).where(METRICS.c.run_id == row.id).order_by(METRICS.c.position))

@@ -23,7 +23,6 @@ from tracekit_evaluators.report.headline import (
     real,
 )
 from tracekit_evaluators.report.text import line
-from tracekit_evaluators.summary import summarise
 from tracekit_evaluators.verdict import run_sentence, run_words
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ class Builder:
         max_characters: int = 8_000_000,
     ) -> None:
         self._run, self._baseline, self._comparison = run, baseline, comparison
-        self._metrics = summarise(run.rows)
+        self._metrics = run.metrics
         paired = None if baseline is None or pairing is None or pairing.by == "none" else (baseline, pairing.baseline)
         self._cases = Cases(run, keys=paired_keys(pairing, run), baseline=paired, comparison=comparison)
         self._listed = self._cases.ordered[: max(max_cases, max_rows)]
@@ -131,7 +130,7 @@ class Builder:
         closed = sum(1 for view in views if not view.attempts) + len(self._cases.ordered) - len(views)
         word, tone = self._verdict()
         headline = Headline(self._run, metrics=self._metrics, comparison=self._comparison)
-        before = summarise(self._baseline.rows) if self._baseline is not None else {}
+        before = self._baseline.metrics if self._baseline is not None else {}
         return Report(
             title=line(run_words(self._run.run), longest=200),
             baseline_title="" if self._baseline is None else line(run_words(self._baseline.run), longest=200),
