@@ -143,9 +143,8 @@ class Settler:
             return total
         with held(self._inbox / ".settle.lock", timeout=timeout) as ours:
             if not ours:
-                raise StoreBusyError(
-                    f"another process has been settling {self._inbox} for {timeout:.0f} s; try again, or look for a stuck one"
-                )
+                waited = f"another process has been settling {self._inbox} for {timeout:.0f} s"
+                raise StoreBusyError(f"{waited}; try again, or look for one that is stuck")
             plan = self._read_plan()
             while True:
                 ranges = plan.ranges

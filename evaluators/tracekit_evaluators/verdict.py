@@ -51,7 +51,7 @@ def figure(value: float | None, *, signed: bool = False) -> str:
     elif size >= 100:
         text = f"{size:,.0f}"
     elif size >= 1:
-        text = f"{size:.3f}"
+        text = f"{size:.3f}" if size < 10 else f"{size:.2f}"
     else:
         text = f"{size:.{2 - math.floor(math.log10(size))}f}"
     return sign + text
@@ -108,7 +108,8 @@ def run_sentence(run: RunRecord, metrics: Mapping[str, Mapping[str, object]]) ->
         return f"{run_words(run)} has no score with a value yet."
     more = f", and {len(told) - 3} more scores" if len(told) > 3 else ""
     missing = sum(_count_missing(metric) for metric in named.values())
-    rest = f" {missing:,} scores are missing." if missing else " Nothing that could be scored is missing."
+    are = "score is" if missing == 1 else "scores are"
+    rest = f" {missing:,} {are} missing." if missing else " Everything that could be scored was."
     return f"{run_words(run)}: {'; '.join(told[:3])}{more}.{rest}"
 
 

@@ -3,7 +3,7 @@
 The instrumentation makes the spans of the model's calls; two decorators make those of the agent and its tool. All are
 one trace, because tracekit and the instrumentation share OpenTelemetry's tracer provider.
 
-    OPENAI_BASE_URL=http://127.0.0.1:11434/v1 OPENAI_API_KEY=none OPENAI_MODEL=qwen3 python agent.py "What is 2 times 3?"
+    OPENAI_BASE_URL=http://127.0.0.1:11434/v1 OPENAI_API_KEY=none OPENAI_MODEL=qwen3 python agent.py "What is 12*31?"
 """
 
 from __future__ import annotations

@@ -266,7 +266,7 @@ def test_what_was_not_scored_is_told_and_bounded(store: Store) -> None:
     run = kept(store, "run", spans, [score(1, 1.0), score(2, 0.0), score(3, 1.0), score(4, None)])
     page = Page(html_report(store, run))
     assert "correct: not scored: 1 judge error; whatever these are, the share is 50.0 to 75.0 %." in page.said
-    assert "1 scores are missing." in page.said
+    assert "1 score is missing." in page.said
 
 
 def test_repeats_show_how_often_a_case_passed_and_pass_hat_k(store: Store) -> None:
