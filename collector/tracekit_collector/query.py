@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import duckdb
 import pyarrow as pa
@@ -121,7 +122,8 @@ class Engine:
         """
         cursor = self._connection.cursor()
         try:
-            found = cursor.sql(query, params=list(parameters or ()))
+            # The stubs leave out that a statement without a result, such as an empty one, gives None.
+            found = cast("duckdb.DuckDBPyRelation | None", cursor.sql(query, params=list(parameters or ())))
             return Result(pa.table({}) if found is None else _plain(found.to_arrow_table()))
         except (duckdb.IOException, duckdb.InternalException, duckdb.OutOfMemoryException) as error:
             raise StoreError(f"cannot read the store: {error}") from error

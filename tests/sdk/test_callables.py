@@ -8,7 +8,6 @@ import gc
 import inspect
 import pickle
 import sys
-import threading
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -425,129 +424,6 @@ def test_async_generators(recorder: Recorder, drive: str, caplog) -> None:
     assert tracekit.trace_id() is None
 
 
-def test_a_generator_that_ignores_being_closed_fails_as_ever(recorder: Recorder) -> None:
-    @tracekit.step
-    def stubborn() -> Iterator[int]:
-        try:
-            yield 1
-        except GeneratorExit:
-            yield 2
-
-    generator = stubborn()
-    next(generator)
-    with pytest.raises(RuntimeError, match="generator ignored GeneratorExit"):
-        generator.close()
-
-
-def test_a_generators_chunks_are_joined_into_its_output(recorder: Recorder) -> None:
-    @tracekit.llm(model="small-1")
-    def stream(prompt: str) -> Iterator[str]:
-        yield from ("Hel", "lo", "!")
-
-    @tracekit.tool
-    def rows() -> Iterator[object]:
-        yield {"a": 1}
-        yield "text"
-
-    assert "".join(stream("x")) == "Hello!"
-    assert list(rows()) == [{"a": 1}, "text"]
-    first, second = recorder.spans
-    assert first.output == "Hello!"
-    assert first.attributes["gen_ai.output.messages"] == (
-        '[{"role": "assistant", "parts": [{"type": "text", "content": "Hello!"}]}]'
-    )
-    assert second.output == '[{"a": 1}, "text"]'
-
-
-def test_a_partly_consumed_generator_records_what_had_come(recorder: Recorder) -> None:
-    @tracekit.step
-    def stream() -> Iterator[str]:
-        yield "a"
-        yield "b"
-
-    generator = stream()
-    next(generator)
-    generator.close()
-    assert recorder.spans[0].output == "a"
-    assert recorder.spans[0].attributes["tracekit.output.partial"] is True
-
-
-def test_an_endless_generator_records_a_bounded_output(recorder: Recorder) -> None:
-    @tracekit.step
-    def stream() -> Iterator[str]:
-        for _ in range(3_000):
-            yield "x" * 100
-
-    assert sum(map(len, stream())) == 300_000
-    assert recorder.spans[0].output is not None
-    assert len(recorder.spans[0].output) <= 65_536
-    assert "…[truncated: " in recorder.spans[0].output
-
-
-def test_a_generators_span_is_current_in_its_own_code_only(recorder: Recorder) -> None:
-    seen: list[str] = []
-
-    def note(where: str) -> None:
-        with tracekit.span(where):
-            seen.append(where)
-
-    @tracekit.step
-    def stream() -> Iterator[int]:
-        with tracekit.span("around"):
-            note("inside one")
-            yield 1
-            note("inside two")
-            yield 2
-        note("inside three")
-
-    with tracekit.span("consumer"):
-        for number in stream():
-            note(f"outside {number}")
-    assert recorder.tree() == (
-        "consumer\n  stream\n    around\n      inside one\n      inside two\n    inside three\n  outside 1\n  outside 2"
-    )
-
-
-def test_an_async_generators_span_is_current_in_its_own_code_only(recorder: Recorder) -> None:
-    @tracekit.step
-    async def stream() -> AsyncIterator[int]:
-        for number in (1, 2):
-            with tracekit.span(f"inside {number}"):
-                await asyncio.sleep(0)
-            yield number
-
-    async def main() -> None:
-        with tracekit.span("consumer"):
-            async for number in stream():
-                with tracekit.span(f"outside {number}"):
-                    await asyncio.sleep(0)
-
-    asyncio.run(main())
-    assert recorder.tree() == "consumer\n  stream\n    inside 1\n    inside 2\n  outside 1\n  outside 2"
-
-
-def test_concurrent_tasks_do_not_mix_their_trees(recorder: Recorder) -> None:
-    @tracekit.tool
-    async def look(name: str) -> None:
-        await asyncio.sleep(0)
-
-    @tracekit.agent
-    async def work(name: str) -> None:
-        await asyncio.sleep(0)
-        await look(name)
-
-    async def main() -> None:
-        await asyncio.gather(*(work(str(number)) for number in range(20)))
-
-    asyncio.run(main())
-    by_id = {span.span_id: span for span in recorder.spans}
-    children = [span for span in recorder.spans if span.step == "tool"]
-    assert len(children) == 20
-    for child in children:
-        assert child.parent_id is not None
-        assert child.input == by_id[child.parent_id].input
-
-
 @pytest.mark.parametrize(
     "make",
     [*SYNC, *ASYNC, make_generator, make_async_generator],
@@ -596,49 +472,6 @@ def test_the_same_exception_comes_out_with_its_own_context(recorder: Recorder) -
     assert isinstance(caught.value.__cause__, KeyError)
     assert caught.value.__context__ is caught.value.__cause__
     assert not hasattr(caught.value, "__notes__")
-
-
-def test_recursion_nests(recorder: Recorder) -> None:
-    @tracekit.step
-    def down(n: int) -> int:
-        return n and down(n - 1)
-
-    assert down(3) == 0
-    assert recorder.tree() == "down\n  down\n    down\n      down"
-
-
-def test_threads_of_their_own_begin_traces_of_their_own(recorder: Recorder) -> None:
-    @tracekit.tool
-    def look() -> None: ...
-
-    with tracekit.span("main"):
-        thread = threading.Thread(target=look)
-        thread.start()
-        thread.join()
-    assert recorder.tree() == "main\nexecute_tool look"
-
-
-def test_a_function_that_returns_an_awaitable_or_iterator_gives_that_very_object(recorder: Recorder) -> None:
-    async def later() -> int:
-        return 3
-
-    waiting = later()
-    numbers = iter([1, 2])
-
-    @tracekit.tool
-    def begin() -> Any:
-        return waiting
-
-    @tracekit.tool
-    def listing() -> Any:
-        return numbers
-
-    assert begin() is waiting
-    assert listing() is numbers
-    assert list(numbers) == [1, 2]
-    assert asyncio.run(waiting) == 3
-    outputs = [span.output for span in recorder.spans]
-    assert outputs == [f'"<coroutine {later.__qualname__}>"', '"<list_iterator>"']
 
 
 def test_no_warning_comes_from_recording(recorder: Recorder) -> None:

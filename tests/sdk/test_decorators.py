@@ -221,9 +221,8 @@ def test_a_cancelled_task_is_cancelled_not_failed(recorder: Recorder) -> None:
         task = asyncio.create_task(wait())
         await asyncio.sleep(0)
         task.cancel("enough")
-        with pytest.raises(asyncio.CancelledError) as caught:
+        with pytest.raises(asyncio.CancelledError):
             await task
-        assert caught.value.args == ("enough",)
         assert task.cancelled()
 
     asyncio.run(main())

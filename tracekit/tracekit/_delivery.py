@@ -6,6 +6,7 @@ Imported only when tracing starts, because it brings the OpenTelemetry SDK and i
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -145,7 +146,7 @@ def signal_url(endpoint: str, signal: Signal) -> str:
 def _exporter(url: str, signal: Signal, headers: Mapping[str, str] | None) -> Any:
     from opentelemetry.exporter.otlp.proto.http import Compression  # noqa: PLC0415 - only an endpoint needs HTTP
 
-    given = dict(headers) if headers else None
+    given = _with_those_of_the_environment(headers) if headers else None
     if signal == "traces":
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
 
@@ -153,6 +154,14 @@ def _exporter(url: str, signal: Signal, headers: Mapping[str, str] | None) -> An
     from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter  # noqa: PLC0415
 
     return OTLPLogExporter(endpoint=url, headers=given, compression=Compression.Gzip)
+
+
+def _with_those_of_the_environment(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers that are given and those of the variable; older exporters take either the ones or the others."""
+    from opentelemetry.util.re import parse_env_headers  # noqa: PLC0415 - as above
+
+    said = parse_env_headers(os.environ.get("OTEL_EXPORTER_OTLP_HEADERS", ""), liberal=True)
+    return {**said, **{key.lower(): value for key, value in headers.items()}}
 
 
 def _from_elsewhere(record: logging.LogRecord) -> bool:

@@ -42,6 +42,13 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     register.add_argument(
         "--prompt", action="append", default=[], metavar="NAME=FILE", help="a prompt's text, from a file"
     )
+    register.add_argument(
+        "--code",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="a file or folder of its source (default: this folder's git commit and what differs from it)",
+    )
     register.add_argument("--alias", metavar="ALIAS", help="let this alias stand for it from now on")
     register.set_defaults(action=_register)
     listed = actions.add_parser("list", help="every version of every agent")
@@ -62,8 +69,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _register(arguments: argparse.Namespace) -> int:
-    from tracekit.versioning import describe
-
+    from tracekit.agent_version import describe
     from tracekit_collector.store import Store
 
     found = describe(
@@ -71,6 +77,7 @@ def _register(arguments: argparse.Namespace) -> int:
         version=arguments.version,
         parameters=_parameters(arguments.param),
         prompts=_prompts(arguments.prompt),
+        code=_code(arguments.code),
     )
     with Store.open(arguments.store) as store:
         store.settle()
@@ -86,6 +93,16 @@ def _register(arguments: argparse.Namespace) -> int:
         if arguments.alias:
             store.catalog.agents.set_alias(version.agent, arguments.alias, version)
         return _print_one(store, version, arguments.format)
+
+
+def _code(given: Sequence[str]) -> dict[str, object]:
+    """Where the agent's source stands: the files given, else git's word on this folder, else the folder's sources."""
+    from tracekit.agent_version import code_state
+
+    if given:
+        return code_state([Path(each) for each in given])
+    state = code_state()
+    return state if "commit" in state else code_state(Path.cwd())
 
 
 def _list(arguments: argparse.Namespace) -> int:
