@@ -17,7 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tracekit
+from tracekit import _guard
 from tracekit._capture import LIMIT, attribute, clean_text, plain, to_json, to_text
+from tracekit.attributes import STEP_KINDS, StepKind
 from tracekit.testing import recorded
 
 
@@ -344,6 +346,27 @@ def test_plain_values_come_back_as_they_went_in(value: object) -> None:
         assert json.loads(text) == value
 
 
+@pytest.mark.parametrize("name", sorted(ODD))
+@pytest.mark.parametrize("kind", STEP_KINDS)
+def test_odd_objects_cost_nothing_but_themselves(name: str, kind: StepKind) -> None:
+    odd = ODD[name]
+
+    @tracekit.step(kind=kind)
+    def work(value: object, items: list[object]) -> object:
+        return odd
+
+    with recorded() as recorder:
+        assert work(odd, [odd]) is odd
+        with tracekit.span("by hand", step=kind, input=odd) as span:
+            span.output = odd
+            span.output = [odd]
+            span.set(model=odd, documents=odd, tags=odd, other=odd, input_messages=odd, finish_reason=odd)
+    assert _guard.faults == {}
+    first, second = recorder.spans
+    assert (first.status, second.status) == ("unset", "unset")
+    assert None not in (first.input, first.output, second.input, second.output)
+
+
 @given(anything, anything)
 def test_any_object_as_argument_and_result_changes_nothing_and_raises_nothing(given_value, returned) -> None:
     given_value, returned = real(given_value), real(returned)
@@ -357,6 +380,7 @@ def test_any_object_as_argument_and_result_changes_nothing_and_raises_nothing(gi
         with tracekit.span("by hand", step="retriever", input=given_value) as span:
             span.output = returned
             span.set(model=returned, documents=returned, tags=returned, other=returned, input_messages=returned)
+    assert _guard.faults == {}
     assert len(recorder.spans) == 2
     for found in recorder.spans:
         for value in found.attributes.values():

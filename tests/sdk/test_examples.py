@@ -11,7 +11,8 @@ import pytest
 import tracekit
 from tracekit.testing import recorded
 
-MODULES = ["tracekit", *(found.name for found in pkgutil.walk_packages(tracekit.__path__, "tracekit."))]
+FOUND = [found.name for found in pkgutil.walk_packages(tracekit.__path__, "tracekit.")]
+MODULES = ["tracekit", *(name for name in FOUND if not name.endswith("__main__"))]
 
 
 @pytest.mark.parametrize("name", MODULES)

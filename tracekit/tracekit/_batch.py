@@ -22,7 +22,7 @@ from tracekit import _guard
 
 Item = TypeVar("Item")
 
-QUEUE = 1 << 17
+QUEUE = 1 << 15  # a hundred megabytes of spans of a few kilobytes
 BATCH = 512
 BATCH_BYTES = 4 << 20
 DELAY = 0.5

@@ -72,8 +72,8 @@ def to_text(value: object, *, limit: int = LIMIT) -> tuple[str, str]:
         >>> to_text("yes"), to_text(["yes"])
         (('yes', 'text/plain'), ('["yes"]', 'application/json'))
     """
-    if isinstance(value, str) and not isinstance(value, enum.Enum):
-        return clean_text(value, limit=limit), TEXT
+    if type(value) is str or _is_text(value):
+        return clean_text(cast("str", value), limit=limit), TEXT
     return to_json(value, limit=limit), JSON
 
 
@@ -121,6 +121,13 @@ def qualified_name(kind: type) -> str:
     """A class's module and name, without the module for built-in ones."""
     module = kind.__module__
     return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
+
+
+def _is_text(value: object) -> bool:
+    try:
+        return isinstance(value, str) and not isinstance(value, enum.Enum)
+    except Exception:  # noqa: BLE001 - an object may raise even when it is asked for its class
+        return False
 
 
 def _room_left(value: object, room: int, depth: int) -> int:

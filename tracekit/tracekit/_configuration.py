@@ -179,7 +179,10 @@ def _begin(provider: Any, facts: dict[str, str], identity: dict[str, str], opene
     from tracekit import __version__, _delivery  # noqa: PLC0415
 
     resource = getattr(provider, "resource", None) or Resource.create({})
-    unsaid = {key: value for key, value in facts.items() if resource.attributes.get(key) != value}
+    # What the resource does not say, each span must; but a service's name is its provider's own.
+    unsaid = {
+        key: value for key, value in facts.items() if key != names.SERVICE and resource.attributes.get(key) != value
+    }
     extra: dict[str, AttributeValue] = {**unsaid, **identity}
     lines: dict[str, Line] = {}
     if delivers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from opentelemetry.util.types import AttributeValue
@@ -67,17 +68,9 @@ def arguments(kind: str, values: Mapping[str, object]) -> Attributes:
     found: Attributes = {names.INPUT: text, names.INPUT_MIME: JSON}
     if kind == "tool":
         found[names.TOOL_ARGUMENTS] = text
-    elif kind == "llm":
-        _add_prompt(found, values)
-    elif kind == "retriever":
-        query = _only_text(values, _QUERY_KEYS)
-        if query is not None:
-            found[names.RETRIEVAL_QUERY] = clean_text(query)
-    if kind in {"llm", "embedding"}:
-        for key, name in _REQUEST_KEYS.items():
-            value = values.get(key)
-            if isinstance(value, _SCALARS) and not isinstance(value, bool):
-                found[name] = attribute(value)
+    elif kind in {"llm", "embedding", "retriever"}:
+        with suppress(Exception):  # an object that resists being looked at is in the input all the same
+            _add_request(found, kind, values)
     return found
 
 
@@ -88,16 +81,15 @@ def given(kind: str, value: object) -> Attributes:
         kind: The step kind.
         value: The input.
     """
-    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+    if type(value) is dict and all(isinstance(key, str) for key in value):
         return arguments(kind, value)
     text, mime = to_text(value)
     found: Attributes = {names.INPUT: text, names.INPUT_MIME: mime}
     if kind == "tool":
         found[names.TOOL_ARGUMENTS] = text
     elif kind == "llm":
-        messages = _messages.as_messages(value, role="user")
-        if messages is not None:
-            found[names.INPUT_MESSAGES] = to_json(messages)
+        with suppress(Exception):  # as above
+            _add_messages(found, names.INPUT_MESSAGES, value, role="user")
     elif kind == "retriever" and mime == TEXT:
         found[names.RETRIEVAL_QUERY] = text
     return found
@@ -115,13 +107,13 @@ def result(kind: str, value: object) -> Attributes:
     if kind == "tool":
         found[names.TOOL_RESULT] = text
     elif kind == "llm":
-        messages = _messages.as_messages(value, role="assistant")
-        if messages is not None:
-            found[names.OUTPUT_MESSAGES] = to_json(messages)
+        with suppress(Exception):  # as above
+            _add_messages(found, names.OUTPUT_MESSAGES, value, role="assistant")
     elif kind in {"retriever", "reranker"}:
-        documents = _messages.as_documents(value)
-        if documents is not None:
-            found[names.RETRIEVAL_DOCUMENTS] = to_json(documents)
+        with suppress(Exception):  # as above
+            documents = _messages.as_documents(value)
+            if documents is not None:
+                found[names.RETRIEVAL_DOCUMENTS] = to_json(documents)
     return found
 
 
@@ -136,7 +128,7 @@ def facts(values: Mapping[str, object]) -> Attributes:
             name, write = structured
             found[name] = write(value)
         elif key in {"finish_reasons", "finish_reason", "tags"}:
-            listed = [value] if isinstance(value, str) else value
+            listed = [value] if type(value) is str else value
             found[SET_KEYS.get(key, names.FINISH_REASONS)] = attribute(listed)
         else:
             found[SET_KEYS.get(key, names.METADATA_PREFIX + key)] = attribute(value)
@@ -155,13 +147,31 @@ def failure(error: BaseException) -> tuple[str, str]:
         return kind, "(its message cannot be read)"
 
 
+def _add_messages(found: Attributes, name: str, value: object, *, role: str) -> None:
+    messages = _messages.as_messages(value, role=role)
+    if messages is not None:
+        found[name] = to_json(messages)
+
+
+def _add_request(found: Attributes, kind: str, values: Mapping[str, object]) -> None:
+    if kind == "retriever":
+        query = _only_text(values, _QUERY_KEYS)
+        if query is not None:
+            found[names.RETRIEVAL_QUERY] = clean_text(query)
+        return
+    for key, name in _REQUEST_KEYS.items():
+        value = values.get(key)
+        if type(value) in _SCALARS:
+            found[name] = attribute(value)
+    if kind == "llm":
+        _add_prompt(found, values)
+
+
 def _add_prompt(found: Attributes, values: Mapping[str, object]) -> None:
     messages = next((value for value in values.values() if _messages.are_messages(value)), None)
     spoken = messages if messages is not None else _only_text(values, _PROMPT_KEYS)
     if spoken is not None:
-        written = _messages.as_messages(spoken, role="user")
-        if written is not None:
-            found[names.INPUT_MESSAGES] = to_json(written)
+        _add_messages(found, names.INPUT_MESSAGES, spoken, role="user")
     system = next((values[key] for key in _SYSTEM_KEYS if isinstance(values.get(key), str)), None)
     if system is not None:
         found[names.SYSTEM_INSTRUCTIONS] = _instructions(system)
@@ -182,19 +192,23 @@ def _only_text(values: Mapping[str, object], keys: tuple[str, ...]) -> str | Non
 
 
 def _instructions(value: object) -> str:
-    return to_json([{"type": "text", "content": value}] if isinstance(value, str) else value)
+    return to_json([{"type": "text", "content": value}] if type(value) is str else value)
 
 
 def _chat(role: str) -> Callable[[Any], str]:
     def write(value: object) -> str:
-        messages = _messages.as_messages(value, role=role)
+        messages = None
+        with suppress(Exception):  # as above
+            messages = _messages.as_messages(value, role=role)
         return to_json(value if messages is None else messages)
 
     return write
 
 
 def _documents(value: object) -> str:
-    documents = _messages.as_documents(value)
+    documents = None
+    with suppress(Exception):  # as above
+        documents = _messages.as_documents(value)
     return to_json(value if documents is None else documents)
 
 

@@ -41,7 +41,9 @@ SETTINGS: dict[str, Setting] = {
     setting.name: setting
     for setting in (
         Setting("store", ("TRACEKIT_STORE",), ".tracekit", "The store's folder."),
-        Setting("catalog", ("TRACEKIT_CATALOG",), None, "URL of a PostgreSQL catalog; without it, SQLite in the store."),
+        Setting(
+            "catalog", ("TRACEKIT_CATALOG",), None, "URL of a PostgreSQL catalog; without it, SQLite in the store."
+        ),
         Setting(
             "endpoint",
             ("TRACEKIT_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
