@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -110,11 +111,13 @@ def test_bm25_ranks_the_symbol_higher_than_counted_words_do(done: tuple[Path, st
     assert rank.candidate > rank.baseline
 
 
-def test_a_second_demo_in_the_same_store_is_not_mixed_with_the_first(done: tuple[Path, str]) -> None:
-    again = demo(done[0], "--output", "again.html")
+def test_a_second_demo_in_the_same_store_is_not_mixed_with_the_first(done: tuple[Path, str], tmp_path: Path) -> None:
+    folder = tmp_path / "again"
+    shutil.copytree(done[0], folder)
+    again = demo(folder, "--output", "again.html")
     assert (again.returncode, again.stderr) == (0, "")
     assert "60 of 60 cases are in both" in again.stdout
-    with Store.open(done[0] / ".tracekit") as store:
+    with Store.open(folder / ".tracekit") as store:
         assert [run.summary["traces"] for run in store.catalog.runs.list()] == [60, 60, 60, 60]
         assert len(store.catalog.agents.versions("stdlib-helper")) == 2
 

@@ -265,6 +265,8 @@ def _agent_id(connection: Connection, name: str, now: datetime.datetime) -> int:
     if found is None:
         added = insert(AGENTS).values(name=name, created_at=now).returning(AGENTS.c.id)
         found = connection.execute(added).scalar_one()
+    # PostgreSQL lets one registration at a time past this row, so that each number goes to one version.
+    connection.execute(select(AGENTS.c.id).where(AGENTS.c.id == found).with_for_update())
     return int(found)
 
 
