@@ -97,7 +97,7 @@ def test_a_command_names_the_extra_that_it_misses(light: Path, tmp_path: Path, w
     assert done.returncode == 2
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
-    assert f"tracekit[{extra}]" in done.stderr
+    assert f"-py3-none-any.whl[{extra}]" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,7 +1,8 @@
 """Who and what the spans inside a block belong to: a session and its user, a case and its repeat.
 
 The facts travel in the OpenTelemetry context, so they go wherever that context goes, and they reach every span that is
-begun inside the block, whoever begins it.
+begun inside the block, whoever begins it. Session and user are in the context's baggage too, which W3C propagation
+carries to other services, where they are read from it again.
 """
 
 from __future__ import annotations
@@ -10,20 +11,58 @@ from collections.abc import Mapping
 from types import TracebackType
 
 from opentelemetry import context as otel_context
+from opentelemetry.baggage import _BAGGAGE_KEY
 from opentelemetry.context import Context
 from opentelemetry.util.types import AttributeValue
 
 from tracekit import attributes as names
 from tracekit._capture import clean_text
+from tracekit._runtime import runtime
 
 _KEY = otel_context.create_key("tracekit-identity")
+_OURS = otel_context.create_key("tracekit-baggage")  # the baggage that says no more than the facts do
 _NOTHING: Mapping[str, AttributeValue] = {}
+_CARRIED_LIMIT = 1_024  # what comes from another service may be of any size
 
 
 def facts(context: Context) -> Mapping[str, AttributeValue]:
     """The attributes that a span begun in this context carries."""
     found = context.get(_KEY)
-    return found if isinstance(found, dict) else _NOTHING
+    own = found if isinstance(found, dict) else _NOTHING
+    baggage = context.get(_BAGGAGE_KEY)
+    if not baggage or baggage is context.get(_OURS) or not isinstance(baggage, dict):
+        return own
+    carried = _carried(baggage)
+    return {**carried, **own} if carried else own
+
+
+def with_facts(context: Context, attributes: Mapping[str, AttributeValue], *, share: bool) -> Context:
+    """A context whose spans carry more attributes.
+
+    Args:
+        context: The context before.
+        attributes: What its spans carry besides what they carried already.
+        share: Whether session and user among them go to other services too.
+    """
+    context = otel_context.set_value(_KEY, {**facts(context), **attributes}, context)
+    shared = {key: attributes[key] for key in (names.SESSION, names.USER) if key in attributes} if share else {}
+    if not shared:
+        return context
+    before = context.get(_BAGGAGE_KEY)
+    baggage = {**(before if isinstance(before, dict) else {}), **shared}
+    return otel_context.set_value(_OURS, baggage, otel_context.set_value(_BAGGAGE_KEY, baggage, context))
+
+
+def _carried(baggage: Mapping[str, object]) -> dict[str, AttributeValue]:
+    """Session and user as another service, or another instrumentation, put them into baggage."""
+    found: dict[str, AttributeValue] = {}
+    for key in (names.SESSION, names.USER):
+        value = baggage.get(key)
+        if isinstance(value, str) and value:
+            found[key] = clean_text(value, limit=_CARRIED_LIMIT)
+    if names.SESSION in found:
+        found[names.CONVERSATION] = found[names.SESSION]
+    return found
 
 
 class Scope:
@@ -43,8 +82,8 @@ class Scope:
 
     def __enter__(self) -> str:
         current = otel_context.get_current()
-        merged = {**facts(current), **self._attributes}
-        self._tokens.append(otel_context.attach(otel_context.set_value(_KEY, merged, current)))
+        inside = with_facts(current, self._attributes, share=runtime.shares())
+        self._tokens.append(otel_context.attach(inside))
         return self._value
 
     def __exit__(
@@ -73,7 +112,10 @@ def leave(token: object) -> None:
 
 
 def session(session_id: str | None = None, *, user: str | None = None) -> Scope:
-    """Put a conversation's id on every span inside the block.
+    """Put a conversation's id on every span inside the block, and of the services that are called from it.
+
+    Other services learn of it by W3C baggage, wherever that is sent (`tracekit.inject`, instrumented HTTP clients); the
+    setting `baggage` keeps it here.
 
     Args:
         session_id: The conversation's id; a new one when not given.

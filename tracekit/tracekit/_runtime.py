@@ -63,6 +63,9 @@ class Runtime:
         resource: What records say of the process.
         open_outlet: Makes a way out for a signal.
         logger: Emits records; made when the first one comes.
+        provider: Whose spans we take.
+        join: Moves what is in force to another provider, when somebody sets theirs after us.
+        baggage: Whether session and user go to other services; `None` until somebody asks.
     """
 
     tracer: trace.Tracer | None = None
@@ -77,6 +80,9 @@ class Runtime:
     resource: Any = None
     open_outlet: Opener | None = None
     logger: Any = None
+    provider: Any = None
+    join: Callable[[Any], None] | None = None
+    baggage: bool | None = None
     lock: Any = field(default_factory=threading.RLock)
 
     def now(self) -> int | None:
@@ -125,6 +131,17 @@ class Runtime:
                 logger.emit(record)
         except Exception:  # noqa: BLE001 - a record must not break the code that it is about
             _guard.fault(f"emitting {event}")
+
+    def shares(self) -> bool:
+        """Whether session and user go along in baggage; asked of the settings once."""
+        if self.baggage is None:
+            from tracekit import settings  # noqa: PLC0415 - keeps `import tracekit` quick
+
+            try:
+                self.baggage = settings.switch("baggage")
+            except Exception:  # noqa: BLE001 - a file that cannot be read: tell nobody, and let init say it
+                self.baggage = False
+        return self.baggage
 
     def _logger(self) -> Any:
         with self.lock:

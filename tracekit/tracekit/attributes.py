@@ -91,8 +91,22 @@ VERSION_PROMPTS = "tracekit.agent.prompts"
 VERSION_DEPENDENCIES = "tracekit.agent.dependencies"
 VERSION_ALIAS = "tracekit.agent.alias"  # a movable name that is to point at the version
 
-# One request and response of a served agent, as a log record.
+# One request and response of a served agent, as a log record. SESSION, USER, AGENT_NAME and AGENT_VERSION stand on it too.
 INFERENCE_EVENT = "tracekit.inference"
+INFERENCE_REQUEST_ID = "tracekit.inference.request_id"
+INFERENCE_ENDPOINT = "tracekit.inference.endpoint"  # the route's template where it is known, else the path
+INFERENCE_STATUS_CODE = "tracekit.inference.status_code"
+INFERENCE_LATENCY_MS = "tracekit.inference.latency_ms"
+INFERENCE_TTFT_MS = "tracekit.inference.ttft_ms"  # until the response's first byte
+INFERENCE_REQUEST = "tracekit.inference.request"
+INFERENCE_RESPONSE = "tracekit.inference.response"
+INFERENCE_METADATA = "tracekit.inference.metadata"  # a JSON text: method, path, sizes, how it ended
+
+# The server's span around such a request (OpenTelemetry's HTTP conventions).
+HTTP_METHOD = "http.request.method"
+HTTP_ROUTE = "http.route"
+HTTP_STATUS_CODE = "http.response.status_code"
+URL_PATH = "url.path"
 
 OPERATION_OF_STEP: dict[str, str] = {
     "agent": "invoke_agent",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import shlex
 import sys
 import traceback
 from importlib.metadata import EntryPoint
 from typing import cast
+from urllib.parse import unquote, urlsplit
 
 from tracekit import plugins
 from tracekit.command import Command
@@ -86,10 +89,19 @@ def _guarded(arguments: argparse.Namespace) -> int:
         extras = point.extras
         if not extras or (error.name or "").partition(".")[0].startswith("tracekit"):
             raise
-        wanted = f"tracekit[{extras[0]}]"
         missing = f"`{point.name}` needs the extra '{extras[0]}' ({error.name} is not installed)"
-        message = f"{missing}; run: pip install '{wanted}'"
+        message = f"{missing}; run: pip install {_source(point, extras[0])}"
         raise MissingExtraError(message) from error
+
+
+def _source(point: EntryPoint, extra: str) -> str:
+    """What to give pip to install this very tracekit again with an extra: where it came from, else its name."""
+    if point.dist is None:
+        return f"'tracekit[{extra}]'"
+    origin = json.loads(point.dist.read_text("direct_url.json") or "{}")
+    url = urlsplit(origin.get("url", ""))
+    place = unquote(url.path) if url.scheme == "file" else point.dist.name
+    return shlex.quote(f"{place}[{extra}]")
 
 
 def _version() -> str:

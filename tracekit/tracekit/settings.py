@@ -57,6 +57,14 @@ SETTINGS: dict[str, Setting] = {
         Setting("service", ("OTEL_SERVICE_NAME",), None, "The service's name."),
         Setting("capture_content", ("TRACEKIT_CAPTURE_CONTENT",), "1", "0 keeps inputs and outputs out of spans."),
         Setting("disabled", ("TRACEKIT_DISABLED", "OTEL_SDK_DISABLED"), "0", "1 turns the SDK off."),
+        Setting(
+            "instrument",
+            ("TRACEKIT_INSTRUMENT",),
+            "0",
+            "1 activates every installed instrumentation; names, with commas between, activate those.",
+        ),
+        Setting("propagate_threads", ("TRACEKIT_PROPAGATE_THREADS",), "0", "1 carries the trace into new threads."),
+        Setting("baggage", ("TRACEKIT_BAGGAGE",), "1", "0 keeps session and user from the services that are called."),
         Setting("host", ("TRACEKIT_HOST",), "127.0.0.1", "The address that the collector listens on."),
         Setting("port", ("TRACEKIT_PORT",), "4318", "The port that the collector listens on."),
         Setting("judge_model", ("TRACEKIT_JUDGE_MODEL",), None, "The model that judges ask unless told otherwise."),
@@ -88,6 +96,21 @@ def setting(name: str, given: str | None = None) -> str | None:
             return os.environ[variable]
     value = _from_file(Path.cwd()).get(name)
     return known.default if value is None else str(value)
+
+
+def origin(name: str) -> str:
+    """Where the value in force for a setting comes from: `$VARIABLE`, `file` or `default`.
+
+    Args:
+        name: A name in `SETTINGS`.
+
+    Raises:
+        SettingError: A configuration file cannot be read.
+    """
+    for variable in SETTINGS[name].variables:
+        if os.environ.get(variable):
+            return f"${variable}"
+    return "default" if _from_file(Path.cwd()).get(name) is None else "file"
 
 
 def switch(name: str) -> bool:

@@ -12,7 +12,7 @@ from tracekit.command import Command, add_format_option, add_store_option
 def command() -> Command:
     """The command `eval`."""
     return Command(
-        help="Judge stored traces and keep the scores as a run.",
+        help="judge stored traces and keep the scores as a run",
         run=_run,
         configure=_configure,
         examples=(

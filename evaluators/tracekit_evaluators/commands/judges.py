@@ -10,7 +10,7 @@ from tracekit.command import Command, add_format_option
 def command() -> Command:
     """The command `judges`."""
     return Command(
-        help="List the installed judges, with what each needs and says.",
+        help="list the installed judges, with what each needs and says",
         run=_run,
         configure=_configure,
         examples=("tracekit judges list", "tracekit judges list --format json"),

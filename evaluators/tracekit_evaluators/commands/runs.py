@@ -10,7 +10,7 @@ from tracekit.command import Command, add_format_option, add_store_option
 def command() -> Command:
     """The command `runs`."""
     return Command(
-        help="List runs, or show one with its metrics.",
+        help="list runs, or show one with its metrics",
         run=_run,
         configure=_configure,
         examples=("tracekit runs list", "tracekit runs show nightly", "tracekit runs show nightly --format json"),

@@ -11,7 +11,7 @@ from tracekit.command import Command, add_format_option, add_store_option
 def command() -> Command:
     """The command `scores`."""
     return Command(
-        help="Take in scores of people, environments or other tools, or give a run's scores out.",
+        help="take in scores of people, environments or other tools, or give a run's scores out",
         run=_run,
         configure=_configure,
         examples=(
