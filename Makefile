@@ -27,7 +27,7 @@ demo: .venv/demo
 	@.venv/bin/tracekit demo $(ARGS)
 
 test: .venv/dev
-	@$(RUN) pytest $(ARGS)
+	@$(RUN) pytest -n auto --dist loadfile $(ARGS)
 
 check: .venv/dev
 	@echo "ruff check" && $(RUN) ruff check .

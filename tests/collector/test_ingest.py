@@ -132,6 +132,7 @@ def test_a_bad_line_is_named_by_number_and_the_rest_goes_on(tmp_path, ingest):
         ("pretty.json", b'{\n "resourceSpans": [\n', "this is no JSON"),
         ("no-id.pb", traces("a").replace(b"t" * 16, b"\0" * 16), "1 of 1 spans refused"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_bad_file_is_named_with_the_mend_and_leaves_nothing(tmp_path, ingest, name, content, says):
     (tmp_path / name).write_bytes(content)
