@@ -123,18 +123,22 @@ class Lake:
 
         self._commit(table, write)
 
-    def replace(self, table: str, rows: pa.Table, *, batch: Batch | None = None) -> None:
+    def replace(
+        self, table: str, rows: pa.Table, *, dates: Iterable[datetime.date], batch: Batch | None = None
+    ) -> None:
         """Add rows in one commit, each taking the place of the row with the same key where there is one.
 
         Args:
             table: One of `TABLES`.
             rows: Columns as in the table's schema, no key twice.
+            dates: The dates of the rows that are to be replaced; others are not looked at.
             batch: Where the rows came from; the commit then names it.
 
         Raises:
             StoreError: The table cannot be written.
         """
-        same = " and ".join(f"old.{key} = new.{key}" for key in ("date", *KEYS[table]))
+        listed = ", ".join(f"DATE '{date.isoformat()}'" for date in sorted(dates))
+        same = " and ".join([f"old.date in ({listed})", *(f"old.{key} = new.{key}" for key in KEYS[table])])
 
         def write() -> None:
             delta = self._newest(table)

@@ -224,19 +224,22 @@ class Settler:
     def _commit(self, table: str, rows: list[dict[str, object]], batch: Batch) -> None:
         key = KEYS[table]
         last = {tuple(row[name] for name in key): row for row in rows}
-        known = self._known_keys(table, last)
+        dates = self._dates_of_known(table, last)
         arrow = to_arrow(table, list(last.values()))
-        if known:
-            self._lake.replace(table, arrow, batch=batch)
+        if dates:
+            self._lake.replace(table, arrow, dates=dates, batch=batch)
         else:
             self._lake.append(table, arrow, batch=batch)
 
-    def _known_keys(self, table: str, rows: Mapping[tuple[object, ...], Mapping[str, object]]) -> bool:
+    def _dates_of_known(
+        self, table: str, rows: Mapping[tuple[object, ...], Mapping[str, object]]
+    ) -> set[datetime.date]:
+        """On which dates the table has rows with these keys; a row that comes again may have moved by a day."""
         dates = {date for row in rows.values() if isinstance(date := row["date"], datetime.date)}
         near = {_shifted(date, step) for date in dates for step in _NEIGHBOURS}
         files = self._lake.files(table, dates=near)
         if not files:
-            return False
+            return set()
         if self._engine is None:
             self._engine = Engine(self._lake.folder)
         self._engine.show_files("known", table, files)
@@ -244,8 +247,8 @@ class Settler:
         columns = ", ".join(f"unnest(?::VARCHAR[]) AS {name}" for name in key)
         same = " AND ".join(f"known.{name} = given.{name}" for name in key)
         values = [[str(each[place]) for each in rows] for place in range(len(key))]
-        query = f"SELECT 1 FROM known SEMI JOIN (SELECT {columns}) given ON {same} LIMIT 1"  # noqa: S608 - our own names
-        return len(self._engine.run(query, values)) > 0
+        query = f"SELECT DISTINCT date FROM known SEMI JOIN (SELECT {columns}) given ON {same}"  # noqa: S608 - our own names
+        return {date for (date,) in self._engine.run(query, values).fetchall() if isinstance(date, datetime.date)}
 
     def _take_down_versions(self, work: _Work) -> None:
         agents = self._catalog.agents

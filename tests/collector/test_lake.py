@@ -56,7 +56,7 @@ def test_a_batch_is_known_again_and_an_earlier_one_too(lake: Lake) -> None:
 def test_replacing_keeps_one_row_a_key_and_names_the_batch(lake: Lake, engine: Engine) -> None:
     lake.append("spans", to_arrow("spans", [span(1, name="old"), span(2, name="kept")]), batch=Batch("box", 1))
     rows = to_arrow("spans", [span(1, name="new"), span(3, name="added")])
-    lake.replace("spans", rows, batch=Batch("box", 2))
+    lake.replace("spans", rows, dates={DAY}, batch=Batch("box", 2))
     assert names(lake, engine) == [("1", "new"), ("2", "kept"), ("3", "added")]
     assert lake.holds("spans", Batch("box", 2))
 

@@ -98,6 +98,16 @@ class TestSettling:
         writer.append(request(2, 3, name="new"))
         assert spans(store) == [(1, "old"), (2, "new"), (3, "new")]
 
+    def test_a_span_that_comes_again_on_the_next_day_replaces_the_first(
+        self, store: Store, writer: SegmentWriter
+    ) -> None:
+        later = ExportTraceServiceRequest.FromString(request(1, name="new"))
+        later.resource_spans[0].scope_spans[0].spans[0].start_time_unix_nano += 24 * 3600 * 10**9
+        writer.append(request(1, name="old"))
+        store.settle()
+        writer.append(later.SerializeToString())
+        assert spans(store) == [(1, "new")]
+
     def test_of_two_versions_of_a_span_in_one_batch_the_last_wins(self, store: Store, writer: SegmentWriter) -> None:
         writer.append(request(1, name="old"), request(1, name="new"))
         assert spans(store) == [(1, "new")]
