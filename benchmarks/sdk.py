@@ -1,55 +1,78 @@
-"""What a span costs: bare OpenTelemetry, written by hand with our attributes, and our decorator, interleaved.
+"""What a span costs: bare, written by hand with our attributes, decorated by us and by others, interleaved.
 
-    python benchmarks/sdk.py [--traces 300] [--rounds 15]
+    python benchmarks/sdk.py [--traces 300] [--rounds 15] [--spans 1000000]
 
-A trace is one root and nine children. All spans end in the same no-op processor, so that what is measured is the
+A trace is one root and nine children. All spans end in a processor that does nothing, so that what is measured is the
 caller's own time. Prints one JSON line a figure: microseconds a span as the median over rounds, the 99th percentile
 over single traces, and the median over rounds of the ratio to the span that is written by hand in the same round. The
-cost of the import and how many of 20,000 spans made back to back are stored follow.
+cost of the import, how many of 20,000 spans made back to back are stored, and memory over a million spans follow.
+Other projects are compared with where benchmarks/requirements-peers.txt is installed.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import functools
+import gc
 import json
 import os
 import platform
 import random
+import resource
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
+from _peers import Decorate, peers
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from opentelemetry.trace import Tracer
+from opentelemetry.trace import Span, Tracer
 
 import tracekit
 
 SPANS = 10
 SMALL = "small arguments"
 KILOBYTE = "1 KB in, 1 KB out"
+_TRACEPARENT = b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"
+
+Subjects = dict[str, Callable[[int], None]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--traces", type=int, default=300, help="traces of ten spans a round and subject")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--spans", type=int, default=1_000_000, help="over which memory is watched; 0 for not at all")
+    parser.add_argument("--only-grow", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.only_grow:
+        _grow(arguments.only_grow)
+        return
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SpanProcessor())
     os.environ["TRACEKIT_STORE"] = tempfile.mkdtemp()
     tracekit.init(tracer_provider=provider)
     _silence()
+    costs: dict[str, float] = {}
     for case, text in ((SMALL, "what is up"), (KILOBYTE, "x" * 1024)):
-        _compare(case, _sync_subjects(provider, text), arguments.traces, arguments.rounds)
+        taken = _compare(case, _sync_subjects(provider, text), arguments.traces, arguments.rounds)
+        costs = costs or taken
         _compare(f"{case}, async", _async_subjects(provider, text), arguments.traces, arguments.rounds)
+    _inference_log(arguments.traces, arguments.rounds)
     tracekit.shutdown()
     _import_time()
-    _kept()
+    _automatic_version()
+    _kept(costs["decorated"])
+    if arguments.spans:
+        _memory(arguments.spans)
 
 
 def _silence() -> None:
@@ -60,9 +83,14 @@ def _silence() -> None:
     runtime.relay.batch = None
 
 
-def _sync_subjects(provider: TracerProvider, text: str) -> dict[str, Callable[[int], None]]:
+def _sync_subjects(provider: TracerProvider, text: str) -> Subjects:
     tracer = provider.get_tracer("by-hand")
-    return {"bare": _bare(tracer), "by hand": _by_hand(tracer, text), "decorated": _decorated(text)}
+    subjects = {"bare": _bare(tracer), "by hand": _by_hand(tracer, text)}
+    return subjects | {name: _decorated(decorate, text) for name, decorate in _decorators().items()}
+
+
+def _decorators() -> dict[str, Decorate]:
+    return {"decorated": tracekit.tool, **peers()}
 
 
 def _bare(tracer: Tracer) -> Callable[[int], None]:
@@ -79,18 +107,12 @@ def _bare(tracer: Tracer) -> Callable[[int], None]:
 def _by_hand(tracer: Tracer, text: str) -> Callable[[int], None]:
     def step(name: str, question: str, limit: int = 5) -> str:
         with tracer.start_as_current_span(f"execute_tool {name}", attributes=_static(name)) as span:
-            called = json.dumps({"question": question, "limit": limit})
-            span.set_attribute("input.value", called)
-            span.set_attribute("input.mime_type", "application/json")
-            span.set_attribute("gen_ai.tool.call.arguments", called)
+            _say_input(span, question, limit)
             if name == "root":
                 for _ in range(SPANS - 1):
                     step("child", question)
-            result = question
-            span.set_attribute("output.value", result)
-            span.set_attribute("output.mime_type", "text/plain")
-            span.set_attribute("gen_ai.tool.call.result", result)
-            return result
+            _say_output(span, question)
+            return question
 
     def run(count: int) -> None:
         for _ in range(count):
@@ -99,13 +121,13 @@ def _by_hand(tracer: Tracer, text: str) -> Callable[[int], None]:
     return run
 
 
-def _decorated(text: str) -> Callable[[int], None]:
-    @tracekit.tool
+def _decorated(decorate: Decorate, text: str) -> Callable[[int], None]:
+    @decorate
     def child(question: str, limit: int = 5) -> str:
         """Look something up."""
         return question if limit else ""
 
-    @tracekit.tool
+    @decorate
     def root(question: str, limit: int = 5) -> str:
         """Look something up."""
         for _ in range(SPANS - 1):
@@ -119,61 +141,98 @@ def _decorated(text: str) -> Callable[[int], None]:
     return run
 
 
-def _async_subjects(provider: TracerProvider, text: str) -> dict[str, Callable[[int], None]]:
+def _async_subjects(provider: TracerProvider, text: str) -> Subjects:
     tracer = provider.get_tracer("by-hand")
+    loop = asyncio.new_event_loop()
+    subjects = {"bare": _bare_async(tracer), "by hand": _by_hand_async(tracer, text)}
+    subjects |= {name: _decorated_async(decorate, text) for name, decorate in _decorators().items()}
+    return {name: _in(loop, subject) for name, subject in subjects.items()}
 
-    async def by_hand_step(name: str, question: str, limit: int = 5) -> str:
-        with tracer.start_as_current_span(f"execute_tool {name}", attributes=_static(name)) as span:
-            called = json.dumps({"question": question, "limit": limit})
-            span.set_attribute("input.value", called)
-            span.set_attribute("input.mime_type", "application/json")
-            span.set_attribute("gen_ai.tool.call.arguments", called)
+
+def _in(
+    loop: asyncio.AbstractEventLoop, subject: Callable[[int], Coroutine[None, None, None]]
+) -> Callable[[int], None]:
+    return lambda count: loop.run_until_complete(subject(count))
+
+
+def _bare_async(tracer: Tracer) -> Callable[[int], Coroutine[None, None, None]]:
+    async def step(name: str) -> None:
+        with tracer.start_as_current_span(name):
             if name == "root":
                 for _ in range(SPANS - 1):
-                    await by_hand_step("child", question)
-            result = question
-            span.set_attribute("output.value", result)
-            span.set_attribute("output.mime_type", "text/plain")
-            span.set_attribute("gen_ai.tool.call.result", result)
-            return result
+                    await step("child")
 
-    @tracekit.tool
+    async def run(count: int) -> None:
+        for _ in range(count):
+            await step("root")
+
+    return run
+
+
+def _by_hand_async(tracer: Tracer, text: str) -> Callable[[int], Coroutine[None, None, None]]:
+    async def step(name: str, question: str, limit: int = 5) -> str:
+        with tracer.start_as_current_span(f"execute_tool {name}", attributes=_static(name)) as span:
+            _say_input(span, question, limit)
+            if name == "root":
+                for _ in range(SPANS - 1):
+                    await step("child", question)
+            _say_output(span, question)
+            return question
+
+    async def run(count: int) -> None:
+        for _ in range(count):
+            await step("root", text)
+
+    return run
+
+
+def _decorated_async(decorate: Decorate, text: str) -> Callable[[int], Coroutine[None, None, None]]:
+    @decorate
     async def child(question: str, limit: int = 5) -> str:
         """Look something up."""
         return question if limit else ""
 
-    @tracekit.tool
+    @decorate
     async def root(question: str, limit: int = 5) -> str:
         """Look something up."""
         for _ in range(SPANS - 1):
             await child(question)
         return question if limit else ""
 
-    async def by_hand_all(count: int) -> None:
-        for _ in range(count):
-            await by_hand_step("root", text)
-
-    async def decorated_all(count: int) -> None:
+    async def run(count: int) -> None:
         for _ in range(count):
             await root(text)
 
-    return {
-        "by hand": lambda count: asyncio.run(by_hand_all(count)),
-        "decorated": lambda count: asyncio.run(decorated_all(count)),
-    }
+    return run
 
 
-def _static(name: str) -> dict[str, str]:
-    return {
-        "tracekit.step": "tool",
-        "gen_ai.operation.name": "execute_tool",
-        "gen_ai.tool.name": name,
-        "gen_ai.tool.type": "function",
-        "gen_ai.tool.description": "Look something up.",
-    }
+def _say_input(span: Span, question: str, limit: int) -> None:
+    called = json.dumps({"question": question, "limit": limit})
+    span.set_attribute("input.value", called)
+    span.set_attribute("input.mime_type", "application/json")
+    span.set_attribute("gen_ai.tool.call.arguments", called)
 
 
-def _compare(case: str, subjects: dict[str, Callable[[int], None]], traces: int, rounds: int) -> None:
+def _say_output(span: Span, result: str) -> None:
+    span.set_attribute("output.value", result)
+    span.set_attribute("output.mime_type", "text/plain")
+    span.set_attribute("gen_ai.tool.call.result", result)
+
+
+@functools.cache
+def _static(name: str) -> dict[str, Any]:
+    """What our decorator puts on each span of a tool besides its input and output, so that both have the same."""
+    from tracekit.testing import recorded
+
+    with recorded() as recorder:
+        _decorated(tracekit.tool, "what is up")(1)
+    span = recorder.all(name=name)[0]
+    said_each_time = ("input.", "output.", "gen_ai.tool.call.")
+    return {key: value for key, value in span.attributes.items() if not key.startswith(said_each_time)}
+
+
+def _compare(case: str, subjects: Subjects, traces: int, rounds: int) -> dict[str, float]:
+    """Microseconds a span by subject, as the median over rounds."""
     times: dict[str, list[float]] = {name: [] for name in subjects}
     single: dict[str, list[float]] = {name: [] for name in subjects}
     order = list(subjects)
@@ -200,6 +259,7 @@ def _compare(case: str, subjects: dict[str, Callable[[int], None]], traces: int,
             "ratio_to_by_hand": round(statistics.median(ratios), 3),
         }
         _print(f"span, {case}, {name}", figures)
+    return {name: statistics.median(taken) for name, taken in times.items()}
 
 
 def _import_time() -> None:
@@ -215,39 +275,144 @@ def _import_time() -> None:
     _print("import tracekit", figures)
 
 
-def _kept() -> None:
-    """Make 2,000 traces of ten spans back to back, to a local inbox, and count what is there afterwards."""
-    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+def _inference_log(traces: int, rounds: int) -> None:
+    """What `tracekit.asgi.InferenceLog` adds to a request of 1 KB with a response of 1 KB in four parts."""
+    from tracekit._runtime import runtime
+    from tracekit.asgi import InferenceLog
 
-    from tracekit.inbox import Record, read_segment, segments
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for number in range(4):
+            await send({"type": "http.response.body", "body": b"x" * 256, "more_body": number < 3})
 
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"x" * 1024}
+
+    async def send(_message: Any) -> None: ...
+
+    async def serve(served: Any, count: int) -> None:
+        for _ in range(count):
+            await served({"type": "http", "method": "POST", "path": "/chat", "headers": headers}, receive, send)
+
+    headers = [(b"content-type", b"text/plain"), (b"x-session-id", b"chat-7"), (b"traceparent", _TRACEPARENT)]
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(serve(InferenceLog(app), 1))
+    runtime.lines["logs"].batch.put = lambda _record: None  # as with spans: its thread would take the interpreter
+    times: dict[str, list[float]] = {"bare": [], "logged": []}
+    for _ in range(rounds):
+        for name, served in (("bare", app), ("logged", InferenceLog(app))):
+            begun = time.perf_counter()
+            loop.run_until_complete(serve(served, traces))
+            times[name].append((time.perf_counter() - begun) / traces * 1e6)
+    bare, logged = statistics.median(times["bare"]), statistics.median(times["logged"])
+    _print("inference log, a request", {"us_without": round(bare, 1), "us_with": round(logged, 1)})
+
+
+def _automatic_version() -> None:
+    """How long the first span waits for `agent_version="auto"`, in this repository."""
+    script = (
+        "import time, tracekit\n"
+        "@tracekit.tool\n"
+        "def search(query): return query\n"
+        "tracekit.init(agent='bot', agent_version={!r})\n"
+        "begun = time.perf_counter()\n"
+        "search('x')\n"
+        "print((time.perf_counter() - begun) * 1e3)"
+    )
+    times: dict[str, list[float]] = {"auto": [], "1": []}
+    for _ in range(9):
+        for version, taken in times.items():
+            words = [sys.executable, "-c", script.format(version)]
+            done = subprocess.run(words, capture_output=True, check=True, cwd=Path(__file__).parent)
+            taken.append(float(done.stdout))
+    figures = {name: round(statistics.median(taken), 1) for name, taken in times.items()}
+    _print("agent version, the first span", {"ms_auto": figures["auto"], "ms_given": figures["1"]})
+
+
+def _kept(us_per_span: float) -> None:
+    """Make 2,000 traces of ten spans back to back, with default settings, and count what is stored afterwards.
+
+    Args:
+        us_per_span: What the decorators alone cost, with spans that end in a processor that does nothing.
+    """
+    from tracekit_collector.store import Store
+
+    for target in ("local store", "collector"):
+        store = Path(tempfile.mkdtemp())
+        begun = time.perf_counter()
+        with _collecting(store) if target == "collector" else contextlib.nullcontext() as endpoint:
+            tracekit.init(store=None if endpoint else store, endpoint=endpoint)
+            run = _decorated(tracekit.tool, "what is up")
+            run(10)
+            begun = time.perf_counter()
+            run(2_000)
+            made = time.perf_counter() - begun
+            shut = tracekit.shutdown(60)
+            done = time.perf_counter() - begun
+        with Store.open(store) as opened:
+            stored = opened.sql("SELECT count(DISTINCT span_id) FROM spans").fetchall()[0][0] - 10 * SPANS
+        figures = {
+            "made": 20_000,
+            "stored": stored,
+            "seconds_to_make": round(made, 2),
+            "seconds_of_decorators": round(us_per_span * 20_000 / 1e6, 2),
+            "seconds_to_hand_over": round(done, 2),
+            "handed_over": shut,
+        }
+        _print(f"20,000 spans back to back, {target}", figures)
+        shutil.rmtree(store)
+
+
+@contextlib.contextmanager
+def _collecting(store: Path) -> Iterator[str]:
+    """A collector with that store; gives its address."""
+    command = "from tracekit.cli import main; raise SystemExit(main())"
+    words = [sys.executable, "-c", command, "collect", "--port", "0", "--store", str(store)]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        address = next(line for line in process.stderr if line.startswith("collecting on "))
+        threading.Thread(target=process.stderr.read, daemon=True).start()
+        yield address.removeprefix("collecting on ").strip()
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _memory(spans: int) -> None:
+    """Resident memory of a process that makes spans and stores them, after a tenth of them and at the end."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--only-grow", str(spans)], capture_output=True, text=True, check=True
+    )
+    _print(f"memory over {spans:,} spans", json.loads(done.stdout))
+
+
+def _grow(spans: int) -> None:
     store = Path(tempfile.mkdtemp())
     tracekit.init(store=store)
-
-    @tracekit.tool
-    def child(question: str) -> str:
-        return question
-
-    @tracekit.tool
-    def root(question: str) -> str:
-        for _ in range(SPANS - 1):
-            child(question)
-        return question
-
-    begun = time.perf_counter()
-    for _ in range(2_000):
-        root("what is up")
-    made = time.perf_counter() - begun
+    run = _decorated(tracekit.tool, "what is up")
+    early = 0.0
+    for part in range(10):
+        run(spans // SPANS // 10)
+        tracekit.flush(60)
+        for path in sorted((store / "inbox").glob("*.traces"))[:-1]:
+            path.unlink()  # a gigabyte otherwise
+        if part == 0:
+            early = _resident_mb()
+    late = _resident_mb()
     tracekit.shutdown(60)
-    stored = 0
-    for path in segments(store / "inbox"):
-        for record in read_segment(path):
-            if isinstance(record, Record):
-                request = ExportTraceServiceRequest.FromString(record.payload)
-                stored += sum(len(scope.spans) for of in request.resource_spans for scope in of.scope_spans)
-    done = time.perf_counter() - begun
-    figures = {"made": 20_000, "stored": stored, "seconds_to_make": round(made, 2), "seconds_to_store": round(done, 2)}
-    _print("20,000 spans back to back", figures)
+    shutil.rmtree(store)
+    print(json.dumps({"mb_at_a_tenth": early, "mb_at_the_end": late, "growth_mb": round(late - early, 1)}))
+
+
+def _resident_mb() -> float:
+    gc.collect()
+    pages = Path("/proc/self/statm")
+    if pages.exists():
+        return round(int(pages.read_text().split()[1]) * resource.getpagesize() / 1e6, 1)
+    unit = 1 if sys.platform == "darwin" else 1_000
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
 
 
 def _print(figure: str, values: dict[str, float]) -> None:

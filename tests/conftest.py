@@ -26,3 +26,4 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("TRACEKIT_", "OTEL_", "OPENAI_")) and name != "TRACEKIT_SHARED":
             monkeypatch.delenv(name)
+    monkeypatch.setenv("TRACEKIT_SPOOL", str(tmp_path / "spool"))  # not the machine's cache folder

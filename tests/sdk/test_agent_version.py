@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import gc
+import json
+import shutil
 import subprocess
+import sys
+import threading
+import types
+import weakref
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracekit.agent_version import code_state, describe, digest_of, installed_distributions
-from tracekit.errors import UsageError
+from tracekit import _decorated
+from tracekit._automatic import _digest, _last_line
+from tracekit.agent_version import _head, code_state, describe, digest_of, installed_distributions
+from tracekit.errors import SettingError, UsageError
 
 SAME = {"code": {"commit": "4f2a"}, "dependencies": {"httpx": "0.28.1"}}
 
@@ -155,3 +164,210 @@ def test_dependencies_by_name_are_looked_up_and_by_version_taken() -> None:
     with pytest.raises(UsageError, match="the dependency 'not-there' is not installed; write it as NAME==VERSION"):
         describe("bot", code={}, dependencies=["not-there"])
     assert describe("bot", code={}).dependencies == installed
+
+
+PROGRAM = """
+    import json
+    import sys
+    import tracekit
+    from opentelemetry import trace
+
+    tracekit.init(store="store", agent="bot", agent_version="auto", parameters={"model": sys.argv[1:]},
+                  prompts={"system": "Be brief."})
+    @tracekit.tool
+    def search(query: str) -> str:
+        return query
+
+    class Bot:
+        @tracekit.agent
+        def answer(self, question: str) -> str:
+            return search(question)
+
+    with trace.get_tracer("other").start_as_current_span("theirs"):
+        pass
+    Bot().answer("x")
+    Bot().answer("y")
+"""
+
+
+def registered(stored, store: Path) -> dict[str, object]:
+    """What the one record says that registers a version; the versions that spans carry are its own."""
+    (record,) = stored.records(store)
+    assert record.event_name == "tracekit.agent.version"
+    found = stored.attributes(record)
+    spans = {span.name: stored.attributes(span) for span in stored.spans(store)}
+    assert len(stored.spans(store)) == 5
+    for said in spans.values():
+        assert (said["gen_ai.agent.name"], said["gen_ai.agent.version"]) == ("bot", found["gen_ai.agent.version"])
+    return {key.removeprefix("tracekit.agent."): value for key, value in found.items()}
+
+
+def test_auto_is_the_repository_the_decorated_functions_and_what_init_is_given(script, stored, tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    (tmp_path / ".gitignore").write_text("store/\nscript.py\n__pycache__/\n")
+    (tmp_path / "other.py").write_text("one = 1\n")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "first")
+    script(PROGRAM)
+    first = registered(stored, tmp_path / "store")
+    code = json.loads(str(first["code"]))
+    assert sorted(code) == ["commit", "diff", "functions"]
+    assert list(code["functions"]) == ["__main__.Bot.answer", "__main__.search"]
+    assert (len(code["commit"]), code["diff"]) == (40, None)
+    assert json.loads(str(first["parameters"])) == {"model": []}
+    assert json.loads(str(first["prompts"])) == {"system": "Be brief."}
+    assert first["gen_ai.agent.version"] == str(first["digest"])[:12]
+
+    (tmp_path / "other.py").write_text("one = 2\n")
+    shutil.rmtree(tmp_path / "store")
+    script(PROGRAM)
+    second = registered(stored, tmp_path / "store")
+    assert second["digest"] != first["digest"]
+    (tmp_path / "other.py").write_text("one = 1\n")
+    shutil.rmtree(tmp_path / "store")
+    script(PROGRAM)
+    assert registered(stored, tmp_path / "store") == first
+
+
+def test_without_a_repository_the_files_count(script, stored, tmp_path: Path) -> None:
+    digests = set()
+    for program in (PROGRAM, PROGRAM, PROGRAM.replace("Bot()", "Bot( )")):
+        shutil.rmtree(tmp_path / "store", ignore_errors=True)
+        script(program, PATH=str(tmp_path))
+        found = registered(stored, tmp_path / "store")
+        code = json.loads(str(found["code"]))
+        assert (sorted(code), list(code["sources"])) == (["functions", "sources"], ["script.py"])
+        digests.add(found["digest"])
+    assert len(digests) == 2
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_version_with_a_label_is_registered_with_its_prompts(stored, tmp_path: Path) -> None:
+    import tracekit
+
+    tracekit.init(store=tmp_path / "store", agent="bot", agent_version="1.2", prompts={"system": "Be brief."})
+    with tracekit.span("one"):
+        pass
+    assert tracekit.shutdown()
+    (record,) = stored.records(tmp_path / "store")
+    said = stored.attributes(record)
+    assert (said["gen_ai.agent.version"], said["tracekit.agent.prompts"]) == ("1.2", '{"system": "Be brief."}')
+    assert [stored.attributes(span)["gen_ai.agent.version"] for span in stored.spans(tmp_path / "store")] == ["1.2"]
+
+
+@pytest.mark.usefixtures("fresh")
+def test_threads_that_begin_their_first_spans_at_once_all_carry_the_version(stored, tmp_path: Path) -> None:
+    import tracekit
+
+    tracekit.init(store=tmp_path / "store", agent="bot", agent_version="auto")
+    together = threading.Barrier(6)
+
+    def work() -> None:
+        together.wait(10)
+        with tracekit.span("one"):
+            pass
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert tracekit.shutdown()
+    (record,) = stored.records(tmp_path / "store")
+    label = stored.attributes(record)["gen_ai.agent.version"]
+    versions = [stored.attributes(span)["gen_ai.agent.version"] for span in stored.spans(tmp_path / "store")]
+    assert versions == [label] * 6
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_version_of_no_agent_is_an_error() -> None:
+    import tracekit
+
+    with pytest.raises(SettingError, match=r"needs the agent's name: init\(agent=…\)"):
+        tracekit.init(agent_version="auto")
+
+
+def compiled(source: str) -> types.CodeType:
+    """A function's code without its source."""
+    scope: dict[str, object] = {}
+    exec(source, scope)
+    return scope["f"].__code__  # type: ignore[attr-defined]  # the function that was made
+
+
+@pytest.mark.parametrize(
+    ("source", "same"),
+    [
+        ("def f(q):\n    return [x + 1 for x in q]", True),
+        ("def f(q):\n    return [x + 2 for x in q]", False),
+        ("def f(q):\n    'A prompt.'\n    return [x + 1 for x in q]", False),
+        ("def f(q):\n    return [x.y for x in q]", False),
+    ],
+)
+def test_a_function_without_a_source_counts_by_its_code(source: str, same: bool) -> None:
+    one = compiled("def f(q):\n    return [x + 1 for x in q]")
+    assert (_digest(one) == _digest(compiled(source))) is same
+
+
+def prompted() -> str:
+    return """Be
+        brief."""
+
+
+def test_the_source_of_a_function_counts_to_its_last_line(tmp_path: Path) -> None:
+    begun = prompted.__code__.co_firstlineno
+    lines = Path(__file__).read_text("utf-8").splitlines()
+    assert lines[_last_line(prompted.__code__) - 1].strip() == (
+        'brief."""' if sys.version_info >= (3, 11) else lines[begun].strip()
+    )
+
+
+def test_decorated_functions_are_known_by_name_and_keep_nothing_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    import tracekit
+
+    monkeypatch.setattr(_decorated, "codes", {})
+
+    class Held: ...
+
+    def made() -> weakref.ref[Held]:
+        held = Held()
+
+        @tracekit.tool
+        def inner() -> object:
+            return held
+
+        return weakref.ref(held)
+
+    found = made()
+    gc.collect()
+    assert found() is None
+    tracekit.tool(len)
+    assert [name.rpartition(".")[2] for name in _decorated.codes] == ["inner"]
+
+
+def test_the_files_of_a_repository_name_its_commit(repository: Path, tmp_path: Path) -> None:
+    """As git itself does: on a branch, with packed references, detached, and in a linked working tree."""
+
+    def asked(folder: Path) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(folder), "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    commit = asked(repository)
+    assert _head(repository) == (repository, commit)
+    git(repository, "pack-refs", "--all")
+    assert _head(repository) == (repository, commit)
+    git(repository, "worktree", "add", "-q", str(tmp_path / "linked"), "-b", "other")
+    assert _head(tmp_path / "linked") == (tmp_path / "linked", commit)
+    git(tmp_path / "linked", "commit", "-q", "--allow-empty", "-m", "second")
+    assert _head(tmp_path / "linked") == (tmp_path / "linked", asked(tmp_path / "linked"))
+    git(repository, "checkout", "-q", "--detach")
+    assert _head(repository / ".") == (repository, commit)
+    assert _head(tmp_path) is None
+    (repository / ".git" / "HEAD").write_text("nonsense")
+    assert _head(repository) is None
+
+
+def test_git_that_takes_too_long_is_not_waited_for(repository: Path) -> None:
+    state = code_state(folder=repository, seconds=0.0)
+    assert list(state) == ["commit"]

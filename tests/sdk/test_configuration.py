@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -194,6 +195,44 @@ def test_content_is_kept_out_by_the_setting(fresh, stored, monkeypatch, tmp_path
     look("secret")
     tracekit.flush()
     assert b"secret" not in b"".join(path.read_bytes() for path in segments(tmp_path / ".tracekit" / "inbox"))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "kept"),
+    [
+        (None, "no_content", False),
+        (None, "event_only", False),
+        (None, "FALSE", False),
+        (None, "span_only", True),
+        (None, "span_and_event", True),
+        (None, "true", True),
+        ("1", "false", True),
+        ("0", "true", False),
+    ],
+)
+def test_opentelemetrys_variable_for_content_counts_where_ours_is_not_set(
+    fresh, stored, monkeypatch, tmp_path: Path, ours: str | None, theirs: str, kept: bool
+) -> None:
+    if ours is not None:
+        monkeypatch.setenv("TRACEKIT_CAPTURE_CONTENT", ours)
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", theirs)
+    tracekit.init(tracer_provider=a_provider())
+    look("here")
+    tracekit.flush()
+    assert ("input.value" in stored.attributes(stored.spans(tmp_path / ".tracekit")[0])) is kept
+
+
+def test_a_store_that_is_removed_while_running_is_begun_anew(fresh, stored, tmp_path: Path) -> None:
+    """What is recorded after somebody removed the store goes to a new one, not to a file without a name."""
+    tracekit.init(tracer_provider=a_provider())
+    look("before")
+    assert tracekit.flush()
+    shutil.rmtree(tmp_path / ".tracekit")
+    look("after")
+    assert tracekit.flush()
+    assert [stored.attributes(span)["input.value"] for span in stored.spans(tmp_path / ".tracekit")] == [
+        '{"query": "after"}'
+    ]
 
 
 @pytest.mark.parametrize("endpoint", ["localhost:4318", "ftp://x", "grpc://x:4317"])

@@ -30,6 +30,11 @@ def test_a_tool_call_records_arguments_by_name_defaults_applied_and_the_result(r
         "gen_ai.tool.name": "add",
         "gen_ai.tool.type": "function",
         "gen_ai.tool.description": "Add two numbers.",
+        "gen_ai.tool.definitions": (
+            '[{"type": "function", "name": "add", "description": "Add two numbers.", "parameters": {"type": "object", '
+            '"properties": {"a": {"type": "integer"}, "b": {"type": "integer", "default": 2}, '
+            '"scale": {"type": "number", "default": 1.0}}, "required": ["a"]}}]'
+        ),
         "input.value": '{"a": 1, "b": 2, "scale": 1.0}',
         "input.mime_type": "application/json",
         "gen_ai.tool.call.arguments": '{"a": 1, "b": 2, "scale": 1.0}',

@@ -178,6 +178,27 @@ def test_large_spans_go_in_batches_of_bounded_size() -> None:
     assert max(sizes) == 4
 
 
+def test_the_thread_rests_between_batches_unless_somebody_waits(monkeypatch) -> None:
+    monkeypatch.setattr(_batch, "_MODESTY", 1e12)
+    monkeypatch.setattr(_batch, "DELAY", 30.0)
+    first = threading.Event()
+    batches: list[int] = []
+
+    def export(batch: list[int]) -> bool:
+        batches.append(sum(batch))  # takes some of the processor's time, however little
+        first.set()
+        return True
+
+    queue: _batch.Batch[int] = _batch.Batch("things", export, size_of=lambda _: 1)
+    for number in range(4 * _batch.BATCH):
+        queue.put(number)
+    assert first.wait(5)
+    assert len(batches) < 4
+    assert queue.flush(5)
+    assert sum(batches) == sum(range(4 * _batch.BATCH))
+    assert queue.close(5)
+
+
 def test_flush_waits_no_longer_than_it_is_told() -> None:
     held = threading.Event()
     queue: _batch.Batch[int] = _batch.Batch("things", lambda _: held.wait(10), size_of=lambda _: 1)

@@ -13,6 +13,23 @@ import pytest
 
 from tracekit.inbox import Damage, read_segment, segments
 
+MANY = """
+import tracekit
+
+@tracekit.tool
+def child(question):
+    return question
+
+@tracekit.agent
+def root(question):
+    for _ in range(9):
+        child(question)
+    return question
+
+for number in range(2_000):
+    root("what is up")
+"""
+
 
 def test_a_wrong_setting_without_init_costs_the_trace_and_not_the_program(script) -> None:
     done = script(
@@ -76,28 +93,31 @@ def test_a_store_that_cannot_be_written_costs_the_trace_and_one_line(script, tmp
 
 
 def test_twenty_thousand_spans_back_to_back_are_all_stored(script, stored, tmp_path: Path) -> None:
-    script(
-        """
-        import tracekit
-
-        @tracekit.tool
-        def child(question):
-            return question
-
-        @tracekit.agent
-        def root(question):
-            for _ in range(9):
-                child(question)
-            return question
-
-        for number in range(2_000):
-            root("what is up")
-        """
-    )
+    script(MANY)
     spans = stored.spans(tmp_path / ".tracekit")
     assert len(spans) == 20_000
     assert len({span.span_id for span in spans}) == 20_000
     assert len({span.trace_id for span in spans}) == 2_000
+
+
+@pytest.mark.slow
+def test_twenty_thousand_spans_back_to_back_reach_a_collector(script, tmp_path: Path) -> None:
+    store = pytest.importorskip("tracekit_collector.store", reason="needs the collector extra")
+    command = [sys.executable, "-c", "from tracekit.cli import main; raise SystemExit(main())", "collect"]
+    collecting = subprocess.Popen(
+        [*command, "--port", "0", "--store", str(tmp_path / "kept")], stderr=subprocess.PIPE, text=True
+    )
+    assert collecting.stderr is not None
+    try:
+        said = next(line for line in collecting.stderr if "collecting on " in line)
+        done = script(MANY, TRACEKIT_ENDPOINT=said.partition("collecting on ")[2].split()[0])
+    finally:
+        collecting.terminate()
+        collecting.communicate(timeout=30)
+    assert done.stderr == ""
+    with store.Store.open(tmp_path / "kept") as opened:
+        found = opened.sql("SELECT count(*), count(DISTINCT span_id), count(DISTINCT trace_id) FROM spans").fetchone()
+    assert tuple(found) == (20_000, 20_000, 2_000)
 
 
 def test_forked_children_record_what_is_theirs_once(script, stored, tmp_path: Path) -> None:

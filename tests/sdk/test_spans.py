@@ -289,7 +289,7 @@ def test_text_that_utf8_cannot_hold_is_escaped_everywhere(recorder: Recorder) ->
 def test_a_tree_names_what_was_recorded_when_nothing_is_found(recorder: Recorder) -> None:
     with tracekit.span("a"):
         pass
-    with pytest.raises(LookupError, match=r"0 spans have name='b', step=None; recorded:\na"):
+    with pytest.raises(LookupError, match=r"0 spans have name='b'; recorded:\n  a"):
         recorder.find(name="b")
 
 

@@ -156,24 +156,18 @@ def test_threads_of_their_own_begin_traces_of_their_own(recorder: Recorder) -> N
     assert recorder.tree() == "main\nexecute_tool look"
 
 
-def test_a_function_that_returns_an_awaitable_or_iterator_gives_that_very_object(recorder: Recorder) -> None:
+@pytest.mark.parametrize("kind", ["coroutine", "iterator"])
+def test_without_following_a_function_gives_that_very_object(recorder: Recorder, kind: str) -> None:
     async def later() -> int:
         return 3
 
-    waiting = later()
-    numbers = iter([1, 2])
+    returned: Any = later() if kind == "coroutine" else iter([1, 2])
 
-    @tracekit.tool
+    @tracekit.tool(stream=False)
     def begin() -> Any:
-        return waiting
+        return returned
 
-    @tracekit.tool
-    def listing() -> Any:
-        return numbers
-
-    assert begin() is waiting
-    assert listing() is numbers
-    assert list(numbers) == [1, 2]
-    assert asyncio.run(waiting) == 3
-    outputs = [span.output for span in recorder.spans]
-    assert outputs == [f'"<coroutine {later.__qualname__}>"', '"<list_iterator>"']
+    assert begin() is returned
+    assert (asyncio.run(returned) if kind == "coroutine" else list(returned)) == (3 if kind == "coroutine" else [1, 2])
+    expected = f'"<coroutine {later.__qualname__}>"' if kind == "coroutine" else '"<list_iterator>"'
+    assert [span.output for span in recorder.spans] == [expected]

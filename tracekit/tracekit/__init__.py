@@ -4,21 +4,34 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
+from tracekit._attachments import Attachment
 from tracekit._configuration import flush, init, shutdown
 from tracekit._decorators import agent, embedding, llm, retriever, step, tool
+from tracekit._definitions import tool_definition
 from tracekit._identity import case, session
+from tracekit._labels import metadata, tags
 from tracekit._records import register_agent, score
 from tracekit._spans import Span, current_span, span, trace_id
+from tracekit.instrumentation import instrument
+from tracekit.propagation import carry, extract, inject
+from tracekit.sampling import keep
 
 __all__ = [
+    "Attachment",
     "Span",
     "agent",
+    "carry",
     "case",
     "current_span",
     "embedding",
+    "extract",
     "flush",
     "init",
+    "inject",
+    "instrument",
+    "keep",
     "llm",
+    "metadata",
     "register_agent",
     "retriever",
     "score",
@@ -26,6 +39,8 @@ __all__ = [
     "shutdown",
     "span",
     "step",
+    "tags",
     "tool",
+    "tool_definition",
     "trace_id",
 ]

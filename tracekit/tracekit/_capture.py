@@ -3,24 +3,27 @@
 A value of plain types goes through the C encoder in one step. Anything else is first walked into plain types within a
 budget of characters. What does not fit is replaced by a mark that begins with `…` and says what is missing. A float
 that JSON cannot write becomes the text `NaN`, `Infinity` or `-Infinity`; a lone surrogate becomes its escape.
-Iterators, generators and awaitables are named, never consumed.
+Iterators, generators and awaitables are named, never consumed. Plain values of more than 2 KB are written without
+blanks, by orjson where it is installed; the text is the same without it.
 """
 
 from __future__ import annotations
 
-import base64
-import dataclasses
 import enum
 import json
 import math
-import os
 import types
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from functools import lru_cache
 from itertools import islice
 from json.encoder import encode_basestring
 from typing import Any, cast
+
+from tracekit import _attachments
+from tracekit._previews import bytes_preview, fields, qualified_name, type_name, written
 
 LIMIT = 65_536
 """The most characters that one captured value takes."""
@@ -32,12 +35,15 @@ _MARKS = 2_560  # room for the marks of a value that is cut at every depth
 _DEEPEST = 24
 _PLAIN_DEPTH = 12
 _KEY_LIMIT = 200
-_BYTES_SHOWN = 48
-_ROWS_SHOWN = 5
-_NUMBERS_SHOWN = 32
 _INT_BITS = 12_000  # Python refuses to write longer ones in decimal
 
+_LISTED = 1_000  # how many items a list may have to be an attribute as it is
+_LISTED_TEXT = 8_192
+_COMPACT = 2_048  # from how many characters on there are no blanks
+_BASE64_HEAD = 256
+
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False)
+_compact_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"))
 
 
 def to_json(value: object, *, limit: int = LIMIT) -> str:
@@ -52,8 +58,9 @@ def to_json(value: object, *, limit: int = LIMIT) -> str:
         '{"seen": [1, 2], "share": "NaN"}'
     """
     try:
-        if _room_left(value, limit - _MARKS, 0) >= 0:
-            text = _encoder.encode(value)
+        left = _room_left(value, limit - _MARKS, 0)
+        if left >= 0:
+            text = _encoder.encode(value) if limit - _MARKS - left < _COMPACT else _compact(value, left)
             if len(text) <= limit and (text.isascii() or _is_unicode(text)):
                 return text
     except Exception:  # noqa: BLE001, S110 - not that plain after all: the walk below deals with it
@@ -95,32 +102,26 @@ def plain(value: object, *, limit: int | None = LIMIT) -> object:
         value: Anything.
         limit: Roughly the most characters of its JSON text; `None` for all of it.
     """
-    return _Walk(1 << 62 if limit is None else limit - _MARKS).plain(value, 0)
+    return _Walk(1 << 62 if limit is None else limit - _MARKS, keep=limit is not None).plain(value, 0)
 
 
 def attribute(value: object) -> str | bool | int | float | list[str] | list[bool] | list[int] | list[float]:
-    """A value as a span attribute may carry it: a scalar, a list of scalars of one type, else JSON text."""
+    """A value as a span attribute may carry it: a scalar, a short list of scalars of one type, else JSON."""
     kind = type(value)
     if kind is str:
         return clean_text(cast("str", value))
     if kind in (bool, float) or (kind is int and -(1 << 63) <= cast("int", value) < 1 << 63):
         return cast("bool | int | float", value)
-    if kind in (list, tuple):
+    if kind in (list, tuple) and len(cast("Sequence[object]", value)) <= _LISTED:
         items = cast("Sequence[object]", value)
         kinds = {type(item) for item in items}
-        if kinds == {str} and len(items) <= 1_000:
+        if kinds == {str} and sum(len(cast("str", item)) for item in items) <= _LISTED_TEXT:
             return [clean_text(cast("str", item)) for item in items]
         if len(kinds) == 1 and kinds <= {bool, float}:
             return cast("list[bool] | list[float]", list(items))
         if kinds == {int} and all(-(1 << 63) <= cast("int", item) < 1 << 63 for item in items):
             return cast("list[int]", list(items))
     return to_text(value)[0]
-
-
-def qualified_name(kind: type) -> str:
-    """A class's module and name, without the module for built-in ones."""
-    module = kind.__module__
-    return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
 
 
 def _is_text(value: object) -> bool:
@@ -130,12 +131,20 @@ def _is_text(value: object) -> bool:
         return False
 
 
-def _room_left(value: object, room: int, depth: int) -> int:
-    """What is left of `room` after the value; negative where it does not fit or is not of plain types."""
+def _room_left(value: object, room: float, depth: int) -> float:
+    """What is left of `room` after the value; negative where it does not fit or is not of plain types.
+
+    It becomes a float, and stays one, where the value has a float that writers of JSON spell in different ways.
+    """
     kind = type(value)
     if kind is str:
-        return room - len(cast("str", value)) - 2
-    if kind is int or kind is bool or value is None or kind is float:
+        size = len(cast("str", value))
+        if size >= _attachments.LARGE and " " not in cast("str", value)[:_BASE64_HEAD]:
+            return -1  # perhaps an image: the walk looks at it
+        return room - size - 2
+    if kind is float:
+        return room - _float_cost(cast("float", value))
+    if kind is int or kind is bool or value is None:
         return room - 6
     room = room - 2 if depth < _PLAIN_DEPTH else -1
     if kind is dict:
@@ -151,6 +160,31 @@ def _room_left(value: object, room: int, depth: int) -> int:
     else:
         return -1
     return room
+
+
+def _float_cost(number: float) -> float:
+    if number == 0.0 or 1e-4 <= abs(number) < 1e16:
+        return 6
+    return 6.0 if math.isfinite(number) else math.inf
+
+
+def _compact(value: object, left: float) -> str:
+    """A plain value as JSON without blanks."""
+    dumps = _orjson_dumps()
+    if dumps is not None and type(left) is int:
+        with suppress(Exception):  # integers of more than 64 bits and lone surrogates are not for it
+            return dumps(value).decode()
+    return _compact_encoder.encode(value)
+
+
+@lru_cache(maxsize=1)
+def _orjson_dumps() -> Callable[[object], bytes] | None:
+    try:
+        from importlib import import_module  # noqa: PLC0415 - most programs have small values only
+
+        return cast("Callable[[object], bytes]", import_module("orjson").dumps)
+    except Exception:  # noqa: BLE001 - not installed, or broken: nobody needs it
+        return None
 
 
 def _encoded(value: object, limit: int) -> str:
@@ -183,12 +217,16 @@ def _cut(text: str, room: int) -> str:
 
 
 class _Walk:
-    """One walk over a value, with the characters that are left for it."""
+    """One walk over a value, with the characters that are left for it.
 
-    __slots__ = ("_open", "_room")
+    Args:
+        room: The characters.
+        keep: Whether the content of attachments is kept.
+    """
 
-    def __init__(self, room: int) -> None:
+    def __init__(self, room: int, *, keep: bool) -> None:
         self._room = room
+        self._keep = keep
         self._open: set[int] = set()
 
     def plain(self, value: object, depth: int) -> object:
@@ -199,14 +237,22 @@ class _Walk:
             if isinstance(value, enum.Enum):
                 return self.plain(value.value, depth + 1) if depth < _DEEPEST else str(value)
             if isinstance(value, str):
-                return self._text(value)
+                attached = self._attached(value)
+                return self._text(value) if attached is None else self._mapping(attached, depth)
             if isinstance(value, int):
                 return self._integer(value)
             if isinstance(value, float):
                 return self._real(value)
             return self._compound(value, depth)
         except Exception as error:  # noqa: BLE001 - an object of the user's may raise at any touch
-            return self._text(f"<{_type_name(value)}: cannot be read: {type(error).__name__}>")
+            return self._text(f"<{type_name(value)}: cannot be read: {type(error).__name__}>")
+
+    def _attached(self, value: str, mime_type: str | None = None) -> dict[str, object] | None:
+        """The description of large Base64 text; `None` for other text."""
+        exact = str.__str__(value)
+        if len(exact) < _attachments.LARGE or (mime_type is None and not exact.startswith("data:")):
+            return None
+        return _attachments.of_text(exact, mime_type=mime_type, keep=self._keep)
 
     def _text(self, value: str) -> str:
         text = _unicode(str.__str__(value))
@@ -237,9 +283,9 @@ class _Walk:
 
     def _compound(self, value: object, depth: int) -> object:
         if depth >= _DEEPEST:
-            return self._text(f"…[too deep: {_type_name(value)}]")
+            return self._text(f"…[too deep: {type_name(value)}]")
         if id(value) in self._open:
-            return self._text(f"…[cycle: {_type_name(value)}]")
+            return self._text(f"…[cycle: {type_name(value)}]")
         self._open.add(id(value))
         try:
             if isinstance(value, Mapping):
@@ -253,13 +299,15 @@ class _Walk:
     def _mapping(self, value: Mapping[Any, Any], depth: int) -> dict[str, object]:
         result: dict[str, object] = {}
         size = len(value)
+        encoded = _attachments.encoded_field(value)
         for count, (key, item) in enumerate(self._taken(value.items())):
             if self._room < 0:
                 result["…"] = f"[truncated: {size - count} more entries]"
                 break
             name = self._key(key)
             self._room -= len(name) + 4
-            result[name] = self.plain(item, depth + 1)
+            attached = None if encoded is None or key != encoded[0] else self._attached(item, encoded[1])
+            result[name] = self.plain(item if attached is None else attached, depth + 1)
         return result
 
     def _taken(self, items: Iterable[Any]) -> list[Any]:
@@ -270,7 +318,7 @@ class _Walk:
         try:
             text = str.__str__(key if isinstance(key, str) else str(key))
         except Exception:  # noqa: BLE001 - a key may refuse to be read
-            text = f"<{_type_name(key)}>"
+            text = f"<{type_name(key)}>"
         if self._room < 1 << 60 and len(text) > _KEY_LIMIT:
             text = _cut(text, _KEY_LIMIT)
         return _unicode(text)
@@ -291,16 +339,15 @@ class _Walk:
         return result
 
     def _object(self, value: object, depth: int) -> object:
-        written = _written(value)
-        if written is not None:
-            return self._text(written)
-        if isinstance(value, (bytes, bytearray, memoryview)):
-            return self._mapping(_bytes(value), depth)
-        fields = _fields(value)
-        if isinstance(fields, Mapping):
-            return self._mapping(fields, depth)
-        if fields is not None:
-            return self.plain(fields, depth)
+        told = written(value)
+        if told is not None:
+            return self._text(told)
+        blob = self._blob(value)
+        parts = fields(value) if blob is None else blob
+        if isinstance(parts, Mapping):
+            return self._mapping(parts, depth)
+        if parts is not None:
+            return self.plain(parts, depth)
         if isinstance(value, Sequence):
             return self._collection(value, depth)
         kind = type(value)
@@ -310,93 +357,14 @@ class _Walk:
             return self._text(f"<{kind.__name__} {value.__qualname__}>")
         return self._text(repr(value))
 
-
-def _type_name(value: object) -> str:
-    try:
-        return str(type(value).__qualname__)
-    except Exception:  # noqa: BLE001 - a metaclass can refuse even this
-        return "object"
-
-
-def _function_name(value: object) -> str:
-    return f"<function {getattr(value, '__module__', '?')}.{getattr(value, '__qualname__', '?')}>"
-
-
-_WRITERS: tuple[tuple[tuple[type, ...], Callable[[Any], str]], ...] = (
-    ((os.PathLike,), os.fsdecode),
-    ((complex,), str),
-    ((type,), lambda value: f"<class {qualified_name(value)}>"),
-    ((types.FunctionType, types.BuiltinFunctionType, types.MethodType), _function_name),
-    ((types.ModuleType,), lambda value: f"<module {value.__name__}>"),
-)
-
-# By name, so that nobody pays for importing what nobody uses.
-_WRITTEN_AS_TEXT = frozenset(
-    {
-        ("datetime", "date"),
-        ("datetime", "time"),
-        ("datetime", "timedelta"),
-        ("decimal", "Decimal"),
-        ("uuid", "UUID"),
-    }
-)
-
-
-def _written(value: object) -> str | None:
-    """The text of an object that is best told as one; `None` for others."""
-    if not _WRITTEN_AS_TEXT.isdisjoint((base.__module__, base.__qualname__) for base in type(value).__mro__):
-        return str(value.isoformat() if hasattr(value, "isoformat") else value)
-    return next((write(value) for kinds, write in _WRITERS if isinstance(value, kinds)), None)
-
-
-def _fields(value: object) -> object:
-    """The named parts of an object that has some: exceptions, dataclasses, attrs, pydantic, numpy, pandas."""
-    if isinstance(value, BaseException):
-        return {"type": qualified_name(type(value)), "message": str(value)}
-    if dataclasses.is_dataclass(value):
-        return {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
-    kind = type(value)
-    attrs = getattr(kind, "__attrs_attrs__", None)
-    if attrs is not None:
-        return {field.name: getattr(value, field.name, None) for field in attrs}
-    dump = getattr(kind, "model_dump", None)
-    if callable(dump):
-        return dump(value)
-    package = str(kind.__module__).partition(".")[0]
-    if package == "numpy":
-        return _numpy(value)
-    if package in {"pandas", "polars"}:
-        return _table(value)
-    return None
-
-
-def _bytes(value: bytes | bytearray | memoryview) -> dict[str, object]:
-    size = value.nbytes if isinstance(value, memoryview) else len(value)
-    head = bytes(value[:_BYTES_SHOWN]) if not isinstance(value, memoryview) else value.tobytes()[:_BYTES_SHOWN]
-    shown = {"type": "bytes", "size": size, "base64": base64.b64encode(head).decode()}
-    if size > _BYTES_SHOWN:
-        shown["base64"] = f"{shown['base64']}…[truncated: {size - _BYTES_SHOWN} more bytes]"
-    return shown
-
-
-def _numpy(value: Any) -> object:
-    if hasattr(value, "shape") and hasattr(value, "dtype") and hasattr(value, "ravel"):
-        if value.shape == ():
-            return value.item()
-        shown: dict[str, object] = {"type": type(value).__name__, "dtype": str(value.dtype)}
-        whole = value.size <= _NUMBERS_SHOWN
-        head = value.tolist() if whole else value.ravel()[:_NUMBERS_SHOWN].tolist()
-        return {**shown, "shape": list(value.shape), "values" if whole else "first values": head}
-    return None
-
-
-def _table(value: Any) -> dict[str, object] | None:
-    if not (hasattr(value, "head") and hasattr(value, "shape")):
+    def _blob(self, value: object) -> Mapping[str, object] | None:
+        """The description of bytes, an attachment or an image; `None` for other objects."""
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            size = value.nbytes if isinstance(value, memoryview) else len(value)
+            return bytes_preview(value) if size < _attachments.LARGE else _attachments.described(value, keep=self._keep)
+        kind = type(value)
+        if issubclass(kind, _attachments.Attachment):
+            return cast("_attachments.Attachment", value).describe(keep=self._keep)
+        if kind.__module__.startswith("PIL.") and hasattr(value, "save") and hasattr(value, "mode"):
+            return _attachments.image(value, keep=self._keep)
         return None
-    shown: dict[str, object] = {"type": type(value).__name__, "shape": list(value.shape)}
-    head = value.head(_ROWS_SHOWN)
-    if hasattr(head, "to_dicts"):
-        return {**shown, "first rows": head.to_dicts()}
-    if hasattr(value, "columns"):
-        return {**shown, "columns": list(value.columns), "first rows": head.to_dict("records")}
-    return {**shown, "first values": head.to_list() if hasattr(head, "to_list") else head.tolist()}

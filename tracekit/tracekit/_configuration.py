@@ -7,14 +7,19 @@ import os
 import sys
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.util.types import AttributeValue
 
+from tracekit import _guard
 from tracekit import attributes as names
 from tracekit._runtime import Line, Opener, runtime
+from tracekit.errors import SettingError
+from tracekit.sampling import Root, Rule, Sampling, TailSampler, checked_rate
+
+_SIGTERM_SECONDS = 5.0
 
 
 def init(
@@ -22,6 +27,8 @@ def init(
     project: str | None = None,
     agent: str | None = None,
     agent_version: str | None = None,
+    parameters: Mapping[str, object] | None = None,
+    prompts: Mapping[str, object] | None = None,
     endpoint: str | None = None,
     store: str | os.PathLike[str] | None = None,
     environment: str | None = None,
@@ -30,6 +37,12 @@ def init(
     disabled: bool | None = None,
     headers: Mapping[str, str] | None = None,
     tracer_provider: trace.TracerProvider | None = None,
+    instrument: bool | Sequence[str] | None = None,
+    propagate_threads: bool | None = None,
+    redact: Any = None,
+    sample: float | Callable[[Root], Any] | Sequence[Rule] | None = None,
+    sample_errors: bool | None = None,
+    handle_sigterm: bool | None = None,
 ) -> None:
     """Say where traces go and what they carry; call it once, early, or not at all.
 
@@ -39,7 +52,10 @@ def init(
     Args:
         project: The project that the traces belong to.
         agent: The agent's name, put on every span.
-        agent_version: The agent's version, put on every span.
+        agent_version: The agent's version, put on every span. `auto` derives it, when the first span begins, from the
+            git state, the source of the decorated functions, parameters, prompts and installed distributions.
+        parameters: Settings that change what the agent does, such as a model's name; registered with the version.
+        prompts: The agent's prompts, by name; registered with the version.
         endpoint: Base URL of an OTLP/HTTP collector; without one, spans go to the local store.
         store: The local store's folder. Given without `endpoint`, it wins over an endpoint of the environment.
         environment: Where the process runs: production, staging, dev.
@@ -48,6 +64,15 @@ def init(
         disabled: `True` turns tracing off: decorated code runs as if it were not decorated.
         headers: Headers for the endpoint, such as one that carries a key.
         tracer_provider: The OpenTelemetry SDK provider to join; the global one when not given.
+        instrument: `True` activates every installed instrumentation, names activate those: `tracekit.instrument`.
+        propagate_threads: `True` carries the trace into new threads and thread pools; on with `instrument=True`.
+        redact: What is redacted before it leaves the process: names (`"keys,secrets,email"`), a list of names, `Keys`,
+            `Pattern`s, expressions and functions, one function besides the default, `True` for all that is known,
+            `False` for nothing; see `tracekit.redaction`.
+        sample: How many of the traces are delivered: a rate from 0 to 1, a list of `(match, rate)`, or a function;
+            see `tracekit.sampling`.
+        sample_errors: `True` delivers every trace that has an error, whatever its rate.
+        handle_sigterm: `True` delivers what there is when SIGTERM comes, unless the program handles it itself.
 
     Raises:
         SettingError: A setting has a value that cannot be used, such as an endpoint that is no URL.
@@ -75,32 +100,78 @@ def init(
                 names.AGENT_VERSION: settings.setting("agent_version", agent_version),
             }
         )
+        if runtime.sink is not None:
+            _said_in_a_test(identity)
+            return
+        first = _first(identity, parameters, prompts)
         capture = settings.switch("capture_content") if capture_content is None else capture_content
-        opener = _opener(target, store, headers)
+        opener = _opener(target, store, headers, settings.setting("redact") if redact is None else redact)
+        sampling = _sampling(sample, errors=sample_errors)
         provider, is_ours = _provider(tracer_provider, facts)
         explicit = endpoint is not None or bool(os.environ.get("TRACEKIT_ENDPOINT"))
         delivered = not is_ours and bool(target) and not explicit and _sends_otlp(provider)
-        _begin(provider, facts, identity, opener, delivers=not delivered)
+        if delivered and redact:
+            _guard.note("redaction", "spans go out, as they are, by an exporter that is there already; set endpoint=…")
+
+        def begin(chosen: Any) -> None:
+            _begin(chosen, facts, identity, opener, delivers=not delivered, first=first, sampling=sampling)
+
+        begin(provider)
+        runtime.join = begin
         runtime.capture = capture
+        runtime.artifacts = None if target else settings.store_path(store).absolute() / "artifacts"
         _end_well()
+        if settings.switch("handle_sigterm") if handle_sigterm is None else handle_sigterm:
+            from tracekit import _sigterm  # noqa: PLC0415 - as above
+
+            _sigterm.handle(_stop, _SIGTERM_SECONDS)
+        from tracekit import instrumentation  # noqa: PLC0415 - as above
+
+        instrumentation.begin(instrument, propagate_threads)
+
+
+def _first(
+    identity: dict[str, str], parameters: Mapping[str, object] | None, prompts: Mapping[str, object] | None
+) -> Callable[[Any], None] | None:
+    """What registers the agent's version when the first span begins, if it is to be found out or has more to it."""
+    version = identity.get(names.AGENT_VERSION)
+    if version != "auto" and parameters is None and prompts is None:
+        return None
+    if names.AGENT_NAME not in identity:
+        raise SettingError("an agent version that is registered needs the agent's name: init(agent=…)")
+    from tracekit._automatic import Automatic  # noqa: PLC0415 - few programs need it
+
+    label = None if version == "auto" else version
+    if label is None:
+        identity.pop(names.AGENT_VERSION, None)
+    return Automatic(identity[names.AGENT_NAME], label, parameters, prompts, identity)
+
+
+def _said_in_a_test(identity: Mapping[str, str]) -> None:
+    """Spans that a test records stay in memory, whatever the code under test configures; the agent is named."""
+    runtime.identity = {**runtime.identity, **identity}
+    if runtime.relay is not None:
+        runtime.relay.extra = runtime.identity
 
 
 def flush(timeout: float = 10.0) -> bool:
-    """Wait until every span and record so far is delivered.
+    """Wait until every span and record so far is delivered: at the end of each invocation where a process is frozen.
 
     Args:
         timeout: The longest wait, in seconds.
 
     Returns:
-        Whether everything was handed over in time.
+        Whether everything was handed over in time, with nothing left to be sent later.
 
     Example:
         >>> flush()
         True
     """
     deadline = time.monotonic() + timeout
-    flushed = [line.batch.flush(max(0.0, deadline - time.monotonic())) for line in list(runtime.lines.values())]
-    return all(flushed)
+    lines = list(runtime.lines.values())
+    flushed = [line.batch.flush(max(0.0, deadline - time.monotonic())) for line in lines]
+    settled = [line.outlet.settle(deadline) for line in lines]
+    return all(flushed) and all(settled)
 
 
 def shutdown(timeout: float | None = None) -> bool:
@@ -135,14 +206,40 @@ def _known(facts: Mapping[str, str | None]) -> dict[str, str]:
     return {key: value for key, value in facts.items() if value}
 
 
-def _opener(target: str | None, store: str | os.PathLike[str] | None, headers: Mapping[str, str] | None) -> Opener:
-    from tracekit import _delivery, settings  # noqa: PLC0415 - the SDK is imported when tracing starts, not before
+def _opener(
+    target: str | None, store: str | os.PathLike[str] | None, headers: Mapping[str, str] | None, redact: Any
+) -> Opener:
+    from tracekit import _delivery, _outlets, settings  # noqa: PLC0415 - the SDK comes when tracing starts, not before
+    from tracekit.redaction import redactor  # noqa: PLC0415 - as above
 
+    rules = redactor(redact)
     if target:
         _delivery.signal_url(target, "traces")
-        return lambda signal: _delivery.OtlpOutlet(target, signal, headers)
+        spool, limit = settings.setting("spool"), _mebibytes(settings.setting("spool_mb"))
+        return lambda signal: _outlets.OtlpOutlet(target, signal, headers, rules, spool=spool, spool_bytes=limit)
     folder = settings.store_path(store).absolute() / "inbox"
-    return lambda signal: _delivery.InboxOutlet(folder, signal)
+    return lambda signal: _outlets.InboxOutlet(folder, signal, rules)
+
+
+def _mebibytes(text: str | None) -> int:
+    try:
+        return max(0, int(float(text or "0") * (1 << 20)))
+    except (ValueError, OverflowError):
+        raise SettingError(f"spool_mb is {text!r}; give a number of MiB, or 0 for no spool") from None
+
+
+def _sampling(sample: Any, *, errors: bool | None) -> Sampling | None:
+    """What is asked for; OpenTelemetry's variables for a rate count too, so that `keep` works with them."""
+    from tracekit import settings  # noqa: PLC0415 - keeps `import tracekit` quick
+
+    if sample is None:
+        said = settings.setting("sample")
+        if said is None and os.environ.get("OTEL_TRACES_SAMPLER", "").strip().lower() == "parentbased_traceidratio":
+            said = os.environ.get("OTEL_TRACES_SAMPLER_ARG")
+        sample = None if said is None else checked_rate(said)
+    if sample is None:
+        return None
+    return Sampling(sample, errors=settings.switch("sample_errors") if errors is None else errors)
 
 
 _ours: list[Any] = []
@@ -159,10 +256,14 @@ def _provider(given: trace.TracerProvider | None, facts: Mapping[str, str]) -> t
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - as above
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
 
-    made = TracerProvider(resource=Resource.create(dict(facts)), shutdown_on_exit=False)
+    from tracekit._sampler import HeadSampler  # noqa: PLC0415
+
+    made = TracerProvider(HeadSampler(), Resource.create(dict(facts)), shutdown_on_exit=False)
     _ours.append(made)
     if isinstance(current, trace.ProxyTracerProvider):
-        trace.set_tracer_provider(made)
+        from tracekit import _providers  # noqa: PLC0415 - as above
+
+        _providers.offer(made)
     return made, True
 
 
@@ -173,7 +274,16 @@ def _sends_otlp(provider: Any) -> bool:
     return any(type(exporter).__name__ == "OTLPSpanExporter" for exporter in exporters)
 
 
-def _begin(provider: Any, facts: dict[str, str], identity: dict[str, str], opener: Opener, *, delivers: bool) -> None:
+def _begin(
+    provider: Any,
+    facts: dict[str, str],
+    identity: dict[str, str],
+    opener: Opener,
+    *,
+    delivers: bool,
+    first: Any,
+    sampling: Sampling | None,
+) -> None:
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - as above
 
     from tracekit import __version__, _delivery  # noqa: PLC0415
@@ -194,11 +304,16 @@ def _begin(provider: Any, facts: dict[str, str], identity: dict[str, str], opene
         relay = _relays[provider] = _delivery.Relay()
         provider.add_span_processor(relay)
     if runtime.relay is not None and runtime.relay is not relay:
-        runtime.relay.batch, runtime.relay.active = None, False
+        runtime.relay.batch, runtime.relay.active, runtime.relay.sampler = None, False, None
+    relay.first = first
     relay.batch, relay.extra, relay.active = (lines["traces"].batch if delivers else None), extra, True
+    owned = any(provider is ours for ours in _ours)
+    relay.sampler = None if sampling is None else TailSampler(sampling, relay.put, owned=owned)
+    if owned:
+        provider.sampler.sampling = sampling
 
     previous, runtime.lines = runtime.lines, lines
-    runtime.relay, runtime.identity = relay, extra
+    runtime.relay, runtime.identity, runtime.provider = relay, extra, provider
     runtime.resource, runtime.open_outlet, runtime.logger = resource.merge(Resource(dict(facts))), opener, None
     runtime.tracer = provider.get_tracer(_delivery.SCOPE, __version__)
     runtime.started = True

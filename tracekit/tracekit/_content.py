@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -10,9 +11,16 @@ from opentelemetry.util.types import AttributeValue
 
 from tracekit import _messages
 from tracekit import attributes as names
-from tracekit._capture import JSON, TEXT, attribute, clean_text, qualified_name, to_json, to_text
+from tracekit._capture import JSON, TEXT, attribute, clean_text, to_json, to_text
+from tracekit._previews import qualified_name
 
 Attributes = dict[str, AttributeValue]
+
+SPAN_LIMIT = 262_144
+"""The most characters that the attributes of one span take together, but for small ones."""
+
+_SMALL = 2_048  # OpenTelemetry allows a span 128 attributes: as many small ones stay within the limit
+_LEAST = 4_096
 
 _SYSTEM_KEYS = ("system", "system_prompt", "system_instructions", "instructions")
 _PROMPT_KEYS = ("prompt", "question", "query", "input", "text", "message")
@@ -124,7 +132,11 @@ def facts(values: Mapping[str, object]) -> Attributes:
         if value is None:
             continue
         structured = _STRUCTURED.get(key)
-        if structured is not None:
+        if key == "metadata" and isinstance(value, Mapping):
+            found.update(
+                {names.METADATA_PREFIX + str(name): attribute(fact) for name, fact in value.items() if fact is not None}
+            )
+        elif structured is not None:
             name, write = structured
             found[name] = write(value)
         elif key in {"finish_reasons", "finish_reason", "tags"}:
@@ -133,6 +145,41 @@ def facts(values: Mapping[str, object]) -> Attributes:
         else:
             found[SET_KEYS.get(key, names.METADATA_PREFIX + key)] = attribute(value)
     return found
+
+
+def messages_text(messages: object) -> str:
+    """Messages that are in OpenTelemetry's form already, as JSON."""
+    return to_json(messages)
+
+
+def fitted(found: Attributes, known: Mapping[str, object]) -> Attributes:
+    """The attributes that are to be set, with the large ones cut where the span is full.
+
+    Args:
+        found: What is to be set.
+        known: What the span has already.
+    """
+    large = [key for key, value in found.items() if type(value) is str and len(value) > _SMALL]
+    if not large:
+        return found
+    room = SPAN_LIMIT - sum(len(value) for key, value in known.items() if type(value) is str and key not in found)
+    room -= sum(len(value) for value in found.values() if type(value) is str and len(value) <= _SMALL)
+    for key in large:
+        text = str(found[key])
+        if len(text) > room:
+            found[key] = text = _cut(text, room)
+        room -= len(text)
+    return found
+
+
+def _cut(text: str, room: int) -> str:
+    """As much of an attribute's text as there is room for; what was JSON still is."""
+    mark = f"…[truncated: {len(text)} characters; the span is full]"
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return clean_text(text, limit=room) if room >= _LEAST else mark
+    return to_json(value, limit=room) if room >= _LEAST else json.dumps(mark, ensure_ascii=False)
 
 
 def failure(error: BaseException) -> tuple[str, str]:
@@ -222,3 +269,6 @@ _STRUCTURED: dict[str, tuple[str, Callable[[Any], str]]] = {
     "documents": (names.RETRIEVAL_DOCUMENTS, _documents),
     "query": (names.RETRIEVAL_QUERY, lambda value: to_text(value)[0]),
 }
+
+CONTENT_KEYS = frozenset(_STRUCTURED)
+"""What `Span.set` may be given that is content, and not recorded where content is kept out."""

@@ -1,33 +1,31 @@
-"""The decorators: which wrapper a function gets is chosen when it is decorated.
-
-A wrapper is of the same sort as its function (a coroutine function, a generator function, …), so `inspect` and
-frameworks treat it alike. Exceptions pass through as they are; generators stay lazy and pass on `send`, `throw` and
-`close`.
-"""
+"""The decorators: what each step kind takes, and what type checkers see."""
 
 from __future__ import annotations
 
-import functools
-import inspect
-import sys
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from typing import Any, ParamSpec, TypeVar, cast, overload
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar, overload
 
+from tracekit._selection import Capture
 from tracekit._spans import checked_kind
-from tracekit._steps import Step
+from tracekit._steps import Hook
+from tracekit._wrappers import decorated
 from tracekit.attributes import StepKind
-from tracekit.errors import UsageError
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Capture = bool | Sequence[str]
 
 
 @overload
 def agent(function: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
 def agent(
-    *, name: str | None = None, version: str | None = None, capture: Capture = True
+    *,
+    name: str | None = None,
+    version: str | None = None,
+    capture: Capture = True,
+    process_input: Hook | None = None,
+    process_output: Hook | None = None,
+    stream: bool = True,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def agent(
     function: Callable[..., Any] | None = None,
@@ -36,6 +34,9 @@ def agent(
     name: str | None = None,
     version: str | None = None,
     capture: Capture = True,
+    process_input: Hook | None = None,
+    process_output: Hook | None = None,
+    stream: bool = True,
 ) -> Any:
     """Record each call of a function as an agent's turn: `invoke_agent NAME`.
 
@@ -44,7 +45,11 @@ def agent(
         name: The agent's name; that of `init` when not given, else the function's.
         version: The agent's version; that of `init` when not given and the agent is the same.
         capture: What is recorded: `True` everything, `False` nothing, else names of parameters, and `return` for
-            the output.
+            the output; or a mapping with `input` (a bool or names), `drop` (names) and `output` (a bool).
+        process_input: Makes of the arguments by name what is recorded of them.
+        process_output: Makes of the output what is recorded of it.
+        stream: Whether a stream or awaitable that the function returns is followed to its end; `False` returns the
+            very object, and the span ends with the call.
 
     Returns:
         The function, recorded; its signature and behaviour are unchanged.
@@ -54,21 +59,50 @@ def agent(
         ... def answer(question: str) -> str:
         ...     return "yes"
     """
-    return _decorated(function, "agent", name=name, version=version, capture=capture)
+    return decorated(
+        function,
+        "agent",
+        name=name,
+        version=version,
+        capture=capture,
+        process_input=process_input,
+        process_output=process_output,
+        stream=stream,
+    )
 
 
 @overload
 def tool(function: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
-def tool(*, name: str | None = None, capture: Capture = True) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
-def tool(function: Callable[..., Any] | None = None, /, *, name: str | None = None, capture: Capture = True) -> Any:
+def tool(
+    *,
+    name: str | None = None,
+    capture: Capture = True,
+    process_input: Hook | None = None,
+    process_output: Hook | None = None,
+    stream: bool = True,
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def tool(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    capture: Capture = True,
+    process_input: Hook | None = None,
+    process_output: Hook | None = None,
+    stream: bool = True,
+) -> Any:
     """Record each call of a function as a tool's: `execute_tool NAME`, with its arguments and result.
 
     Args:
         function: The function, where the decorator is used without arguments.
         name: The tool's name; the function's when not given.
         capture: What is recorded: `True` everything, `False` nothing, else names of parameters, and `return` for
-            the output.
+            the output; or a mapping with `input` (a bool or names), `drop` (names) and `output` (a bool).
+        process_input: Makes of the arguments by name what is recorded of them.
+        process_output: Makes of the output what is recorded of it.
+        stream: Whether a stream or awaitable that the function returns is followed to its end; `False` returns the
+            very object, and the span ends with the call.
 
     Returns:
         The function, recorded; its signature and behaviour are unchanged.
@@ -78,14 +112,29 @@ def tool(function: Callable[..., Any] | None = None, /, *, name: str | None = No
         ... def add(a: int, b: int) -> int:
         ...     return a + b
     """
-    return _decorated(function, "tool", name=name, capture=capture)
+    return decorated(
+        function,
+        "tool",
+        name=name,
+        capture=capture,
+        process_input=process_input,
+        process_output=process_output,
+        stream=stream,
+    )
 
 
 @overload
 def llm(function: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
 def llm(
-    *, name: str | None = None, model: str | None = None, provider: str | None = None, capture: Capture = True
+    *,
+    name: str | None = None,
+    model: str | None = None,
+    provider: str | None = None,
+    capture: Capture = True,
+    process_input: Hook | None = None,
+    process_output: Hook | None = None,
+    stream: bool = True,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def llm(
     function: Callable[..., Any] | None = None,
@@ -95,6 +144,9 @@ def llm(
     model: str | None = None,
     provider: str | None = None,
     capture: Capture = True,
+    process_input: Hook | None = None,
+    process_output: Hook | None = None,
+    stream: bool = True,
 ) -> Any:
     """Record each call of a function as a model's: `chat MODEL`.
 
@@ -107,7 +159,11 @@ def llm(
         model: The model that is asked.
         provider: Whose model it is, such as `openai`.
         capture: What is recorded: `True` everything, `False` nothing, else names of parameters, and `return` for
-            the output.
+            the output; or a mapping with `input` (a bool or names), `drop` (names) and `output` (a bool).
+        process_input: Makes of the arguments by name what is recorded of them.
+        process_output: Makes of the output what is recorded of it.
+        stream: Whether a stream or awaitable that the function returns is followed to its end; `False` returns the
+            very object, and the span ends with the call.
 
     Returns:
         The function, recorded; its signature and behaviour are unchanged.
@@ -118,15 +174,38 @@ def llm(
         ...     return "yes"
     """
     about = {"model": model, "provider": provider}
-    return _decorated(function, "llm", name=name, capture=capture, attributes=about)
+    return decorated(
+        function,
+        "llm",
+        name=name,
+        capture=capture,
+        process_input=process_input,
+        process_output=process_output,
+        stream=stream,
+        attributes=about,
+    )
 
 
 @overload
 def retriever(function: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
-def retriever(*, name: str | None = None, capture: Capture = True) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def retriever(
-    function: Callable[..., Any] | None = None, /, *, name: str | None = None, capture: Capture = True
+    *,
+    name: str | None = None,
+    capture: Capture = True,
+    process_input: Hook | None = None,
+    process_output: Hook | None = None,
+    stream: bool = True,
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def retriever(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    capture: Capture = True,
+    process_input: Hook | None = None,
+    process_output: Hook | None = None,
+    stream: bool = True,
 ) -> Any:
     """Record each call of a function as a retrieval: `retrieval NAME`, with the documents that it returns.
 
@@ -134,7 +213,11 @@ def retriever(
         function: The function, where the decorator is used without arguments.
         name: What the step is called; the function's name when not given.
         capture: What is recorded: `True` everything, `False` nothing, else names of parameters, and `return` for
-            the output.
+            the output; or a mapping with `input` (a bool or names), `drop` (names) and `output` (a bool).
+        process_input: Makes of the arguments by name what is recorded of them.
+        process_output: Makes of the output what is recorded of it.
+        stream: Whether a stream or awaitable that the function returns is followed to its end; `False` returns the
+            very object, and the span ends with the call.
 
     Returns:
         The function, recorded; its signature and behaviour are unchanged.
@@ -144,14 +227,29 @@ def retriever(
         ... def search(query: str) -> list[dict[str, object]]:
         ...     return [{"id": "d1", "content": "…", "score": 0.5}]
     """
-    return _decorated(function, "retriever", name=name, capture=capture)
+    return decorated(
+        function,
+        "retriever",
+        name=name,
+        capture=capture,
+        process_input=process_input,
+        process_output=process_output,
+        stream=stream,
+    )
 
 
 @overload
 def embedding(function: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
 def embedding(
-    *, name: str | None = None, model: str | None = None, provider: str | None = None, capture: Capture = True
+    *,
+    name: str | None = None,
+    model: str | None = None,
+    provider: str | None = None,
+    capture: Capture = True,
+    process_input: Hook | None = None,
+    process_output: Hook | None = None,
+    stream: bool = True,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def embedding(
     function: Callable[..., Any] | None = None,
@@ -161,6 +259,9 @@ def embedding(
     model: str | None = None,
     provider: str | None = None,
     capture: Capture = True,
+    process_input: Hook | None = None,
+    process_output: Hook | None = None,
+    stream: bool = True,
 ) -> Any:
     """Record each call of a function as an embedding of texts: `embeddings MODEL`.
 
@@ -170,7 +271,11 @@ def embedding(
         model: The model that embeds.
         provider: Whose model it is.
         capture: What is recorded: `True` everything, `False` nothing, else names of parameters, and `return` for
-            the output.
+            the output; or a mapping with `input` (a bool or names), `drop` (names) and `output` (a bool).
+        process_input: Makes of the arguments by name what is recorded of them.
+        process_output: Makes of the output what is recorded of it.
+        stream: Whether a stream or awaitable that the function returns is followed to its end; `False` returns the
+            very object, and the span ends with the call.
 
     Returns:
         The function, recorded; its signature and behaviour are unchanged.
@@ -181,14 +286,29 @@ def embedding(
         ...     return [0.5]
     """
     about = {"model": model, "provider": provider}
-    return _decorated(function, "embedding", name=name, capture=capture, attributes=about)
+    return decorated(
+        function,
+        "embedding",
+        name=name,
+        capture=capture,
+        process_input=process_input,
+        process_output=process_output,
+        stream=stream,
+        attributes=about,
+    )
 
 
 @overload
 def step(function: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
 def step(
-    *, kind: StepKind = "span", name: str | None = None, capture: Capture = True
+    *,
+    kind: StepKind = "span",
+    name: str | None = None,
+    capture: Capture = True,
+    process_input: Hook | None = None,
+    process_output: Hook | None = None,
+    stream: bool = True,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def step(
     function: Callable[..., Any] | None = None,
@@ -197,6 +317,9 @@ def step(
     kind: StepKind = "span",
     name: str | None = None,
     capture: Capture = True,
+    process_input: Hook | None = None,
+    process_output: Hook | None = None,
+    stream: bool = True,
 ) -> Any:
     """Record each call of a function as a step of any kind.
 
@@ -205,7 +328,11 @@ def step(
         kind: The step kind.
         name: What the step is called; the function's name when not given.
         capture: What is recorded: `True` everything, `False` nothing, else names of parameters, and `return` for
-            the output.
+            the output; or a mapping with `input` (a bool or names), `drop` (names) and `output` (a bool).
+        process_input: Makes of the arguments by name what is recorded of them.
+        process_output: Makes of the output what is recorded of it.
+        stream: Whether a stream or awaitable that the function returns is followed to its end; `False` returns the
+            very object, and the span ends with the call.
 
     Returns:
         The function, recorded; its signature and behaviour are unchanged.
@@ -218,150 +345,12 @@ def step(
         ... def pipeline(question: str) -> str:
         ...     return question
     """
-    return _decorated(function, checked_kind(kind), name=name, capture=capture)
-
-
-def _decorated(function: Any, kind: str, **options: Any) -> Any:
-    if function is None:
-        return functools.partial(_wrapped, kind, options)
-    return _wrapped(kind, options, function)
-
-
-def _wrapped(kind: str, options: dict[str, Any], function: Any) -> Any:
-    if isinstance(function, (staticmethod, classmethod)):
-        return type(function)(_wrapped(kind, options, function.__func__))
-    if isinstance(function, type) or not callable(function):
-        what = f"the class {function.__name__}" if isinstance(function, type) else f"a {type(function).__name__}"
-        raise UsageError(f"a step is a function, and {what} is none; decorate its methods instead")
-    made = Step(function, kind, **options)
-    called = function if inspect.isroutine(function) or isinstance(function, functools.partial) else function.__call__
-    if inspect.isasyncgenfunction(called):
-        return _async_generator(function, made)
-    if inspect.iscoroutinefunction(called):
-        return _coroutine(function, made)
-    if inspect.isgeneratorfunction(called):
-        return _generator(function, made)
-    return _function(function, made)
-
-
-def _function(function: Callable[P, R], made: Step) -> Callable[P, R]:
-    @functools.wraps(function)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        recording = made.begin(args, kwargs)
-        if recording is None:
-            return function(*args, **kwargs)
-        try:
-            value = function(*args, **kwargs)
-        except BaseException as error:
-            recording.fail(error)
-            raise
-        recording.end(value)
-        return value
-
-    return wrapper
-
-
-def _coroutine(function: Callable[..., Any], made: Step) -> Callable[..., Any]:
-    @functools.wraps(function)
-    async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        recording = made.begin(args, kwargs)
-        if recording is None:
-            return await function(*args, **kwargs)
-        try:
-            value = await function(*args, **kwargs)
-        except BaseException as error:
-            recording.fail(error)
-            raise
-        recording.end(value)
-        return value
-
-    return wrapper
-
-
-def _generator(function: Callable[..., Any], made: Step) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        stream = made.stream(args, kwargs)
-        try:
-            body = function(*args, **kwargs)
-            go: Callable[[Any], Any] = body.send
-            sent: Any = None
-            while True:
-                stream.enter()
-                try:
-                    item = go(sent)
-                except StopIteration as stop:
-                    value = stop.value
-                    break
-                finally:
-                    sent = None  # it may be an exception that holds on to the whole stack
-                    stream.leave()
-                stream.chunk(item)
-                try:
-                    sent = yield item
-                    go = body.send
-                except GeneratorExit as leaving:
-                    stream.enter()
-                    try:
-                        value = body.close()
-                    finally:
-                        stream.leave()
-                    stream.fail(leaving)
-                    if value is None:  # since Python 3.13, `close` gives what the generator returns
-                        raise
-                    return value
-                except BaseException as error:  # noqa: BLE001 - it is the generator's to handle, whatever it is
-                    go, sent = body.throw, error
-        except BaseException as error:
-            stream.fail(error)
-            raise
-        stream.end(value)
-        return value
-
-    return wrapper
-
-
-def _async_generator(function: Callable[..., Any], made: Step) -> Callable[..., Any]:
-    @functools.wraps(function)
-    async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        stream = made.stream(args, kwargs)
-        try:
-            body = cast("AsyncGenerator[Any, Any]", function(*args, **kwargs))
-            following = _first(body)
-            while True:
-                stream.enter()
-                try:
-                    item = await following
-                except StopAsyncIteration:
-                    break
-                finally:
-                    stream.leave()
-                stream.chunk(item)
-                try:
-                    sent = yield item
-                    following = body.asend(sent)
-                except GeneratorExit:
-                    stream.enter()
-                    try:
-                        await body.aclose()
-                    finally:
-                        stream.leave()
-                    raise
-                except BaseException as error:  # noqa: BLE001 - it is the generator's to handle, whatever it is
-                    following = body.athrow(error)
-        except BaseException as error:
-            stream.fail(error)
-            raise
-        stream.end()
-
-    return wrapper
-
-
-def _first(body: AsyncGenerator[Any, Any]) -> Any:
-    """The first step of an async generator that the event loop is not told of: the wrapper is, and closes it."""
-    hooks = sys.get_asyncgen_hooks()
-    sys.set_asyncgen_hooks(None, None)
-    try:
-        return body.__anext__()
-    finally:
-        sys.set_asyncgen_hooks(*hooks)
+    return decorated(
+        function,
+        checked_kind(kind),
+        name=name,
+        capture=capture,
+        process_input=process_input,
+        process_output=process_output,
+        stream=stream,
+    )

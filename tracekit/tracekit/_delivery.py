@@ -1,37 +1,27 @@
-"""The ways out: to the local inbox, or to a collector by OTLP over HTTP.
+"""From a span's end to the queue before its way out: our processor in a provider, and our logger.
 
-Imported only when tracing starts, because it brings the OpenTelemetry SDK and its exporters.
+Imported only when tracing starts, because it brings the OpenTelemetry SDK.
 """
 
 from __future__ import annotations
 
-import logging
 import os
+import weakref
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 from opentelemetry.context import Context, get_current
-from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from tracekit import _guard
 from tracekit import attributes as names
-from tracekit._batch import THREAD_PREFIX, Batch
+from tracekit._batch import Batch
 from tracekit._identity import facts
-from tracekit.errors import SettingError, StoreError
-from tracekit.inbox import SegmentWriter, Signal
+from tracekit.errors import SettingError
+from tracekit.inbox import Signal
+from tracekit.sampling import TailSampler
 
 SCOPE = "tracekit"
-
-_INBOX_PATIENCE = 1.0
-_EXPORTER_LOGGERS = (
-    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
-    "opentelemetry.exporter.otlp.proto.http._log_exporter",
-    "opentelemetry.exporter.otlp.common.http",
-    "urllib3.connectionpool",
-)
 
 
 class Outlet(Protocol):
@@ -39,88 +29,40 @@ class Outlet(Protocol):
 
     exit_seconds: float
     """How long the end of a process may wait for it."""
+    patience: float
+    """How long code that is traced may wait for room in a full queue."""
 
     def deliver(self, batch: Sequence[Any]) -> bool:
         """Hand a batch over; say whether that worked."""
+
+    def idle(self) -> None:
+        """Nothing has come for a moment: do what was put off."""
+
+    def set_aside(self, batch: Sequence[Any]) -> None:
+        """Keep a batch for which there is no time left."""
+
+    def settle(self, deadline: float) -> bool:
+        """Deliver what was put off, until a time on the monotonic clock; say whether nothing is left."""
 
     def close(self) -> None:
         """Let go of files and connections, and give up what is being retried."""
 
 
-class InboxOutlet:
-    """Appends spans or log records to a store's inbox; on success they are on the disk.
-
-    Args:
-        folder: The store's `inbox` folder.
-        signal: `traces` for spans, `logs` for log records.
-    """
-
-    exit_seconds = 60.0  # a disk always gets on
-
-    def __init__(self, folder: Path, signal: Signal) -> None:
-        self._folder = folder
-        self._writer = SegmentWriter(folder, signal)
-        self._encode: Callable[[Sequence[Any]], Any] = encode_spans if signal == "traces" else encode_logs
-
-    def deliver(self, batch: Sequence[Any]) -> bool:
-        """Append a batch as one request; what cannot be encoded is left out and counted."""
-        payloads = self._encoded(batch)
-        if not payloads:
-            return False
-        try:
-            self._writer.append(*payloads)
-        except StoreError as error:
-            _guard.note(f"inbox {self._folder}", f"{error}; {len(batch)} spans or records are lost, more may follow")
-            return False
-        return True
-
-    def close(self) -> None:
-        """Close the segment, so that it can be settled whole."""
-        self._writer.close()
-
-    def _encoded(self, batch: Sequence[Any]) -> list[bytes]:
-        """One request for all; where one of them cannot be encoded, one for each that can."""
-        try:
-            return [self._encode(batch).SerializeToString()]
-        except Exception:  # noqa: BLE001 - another instrumentation's odd attribute costs its span, not the batch
-            if len(batch) == 1:
-                _guard.fault("encoding a span or record")
-                return []
-        half = len(batch) // 2
-        return self._encoded(batch[:half]) + self._encoded(batch[half:])
+def batch_for(outlet: Outlet, name: str) -> Batch[Any]:
+    """A queue before an outlet; a full one waits a moment where the outlet is local."""
+    return Batch(
+        name,
+        outlet.deliver,
+        size_of=_size,
+        patience=outlet.patience,
+        idle=outlet.idle,
+        set_aside=outlet.set_aside,
+    )
 
 
-class OtlpOutlet:
-    """Sends spans or log records to a collector as protobuf over HTTP, compressed with gzip.
-
-    Args:
-        endpoint: The collector's base URL, or the full URL of the signal.
-        signal: `traces` for spans, `logs` for log records.
-        headers: Headers besides those of `OTEL_EXPORTER_OTLP_HEADERS`.
-
-    Raises:
-        SettingError: The endpoint is no http or https URL.
-    """
-
-    exit_seconds = 4.0  # a collector may be down
-
-    def __init__(self, endpoint: str, signal: Signal, headers: Mapping[str, str] | None) -> None:
-        self._url = signal_url(endpoint, signal)
-        self._exporter = _exporter(self._url, signal, headers)
-        for name in _EXPORTER_LOGGERS:
-            logging.getLogger(name).addFilter(_from_elsewhere)
-
-    def deliver(self, batch: Sequence[Any]) -> bool:
-        """Send a batch; the exporter retries for a while what can be retried."""
-        if self._exporter.export(batch).name == "SUCCESS":
-            return True
-        message = f"cannot deliver to {self._url}; {len(batch)} spans or records are lost, more may follow"
-        _guard.note(f"endpoint {self._url}", message)
-        return False
-
-    def close(self) -> None:
-        """Stop retrying and close the connection."""
-        self._exporter.shutdown()
+def _size(item: Any) -> int:
+    attributes = getattr(item, "attributes", None) or {}
+    return 200 + sum(len(value) if isinstance(value, str) else 16 for value in attributes.values())
 
 
 def signal_url(endpoint: str, signal: Signal) -> str:
@@ -143,43 +85,6 @@ def signal_url(endpoint: str, signal: Signal) -> str:
     return f"{base}/v1/{signal}"
 
 
-def _exporter(url: str, signal: Signal, headers: Mapping[str, str] | None) -> Any:
-    from opentelemetry.exporter.otlp.proto.http import Compression  # noqa: PLC0415 - only an endpoint needs HTTP
-
-    given = _with_those_of_the_environment(headers) if headers else None
-    if signal == "traces":
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
-
-        return OTLPSpanExporter(endpoint=url, headers=given, compression=Compression.Gzip)
-    from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter  # noqa: PLC0415
-
-    return OTLPLogExporter(endpoint=url, headers=given, compression=Compression.Gzip)
-
-
-def _with_those_of_the_environment(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers that are given and those of the variable; older exporters take either the ones or the others."""
-    from opentelemetry.util.re import parse_env_headers  # noqa: PLC0415 - as above
-
-    said = parse_env_headers(os.environ.get("OTEL_EXPORTER_OTLP_HEADERS", ""), liberal=True)
-    return {**said, **{key.lower(): value for key, value in headers.items()}}
-
-
-def _from_elsewhere(record: logging.LogRecord) -> bool:
-    """Keep the exporter's own words about our deliveries out of the log: we say it once."""
-    return not (record.threadName or "").startswith(THREAD_PREFIX)
-
-
-def batch_for(outlet: Outlet, name: str) -> Batch[Any]:
-    """A queue before an outlet; a full one waits a moment where the outlet is local."""
-    patience = _INBOX_PATIENCE if isinstance(outlet, InboxOutlet) else 0.0
-    return Batch(name, outlet.deliver, size_of=_size, patience=patience)
-
-
-def _size(item: Any) -> int:
-    attributes = getattr(item, "attributes", None) or {}
-    return 200 + sum(len(value) if isinstance(value, str) else 16 for value in attributes.values())
-
-
 class Relay(SpanProcessor):
     """Passes ended spans on to whatever the present configuration sends them to.
 
@@ -191,9 +96,19 @@ class Relay(SpanProcessor):
         self.batch: Batch[Any] | None = None
         self.extra: Mapping[str, Any] = {}
         self.active = False
+        self.first: Callable[[Span], None] | None = None  # finds out what is known only when the first span begins
+        self.sampler: TailSampler | None = None
+        _relays.add(self)
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Put on other instrumentations' spans what ours carry from the start."""
+        if self.first is not None and self.active:
+            self.first(span)
+        if self.sampler is not None and self.active:
+            try:
+                self.sampler.started(span)
+            except Exception:  # noqa: BLE001 - never into the code that begins a span
+                _guard.fault("sampling a span")
         if not self.active or (span.instrumentation_scope is not None and span.instrumentation_scope.name == SCOPE):
             return
         try:
@@ -208,8 +123,19 @@ class Relay(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Queue a sampled span."""
         batch = self.batch
-        if batch is not None and span.context is not None and span.context.trace_flags.sampled:
+        if self.sampler is not None:
+            if batch is not None and self.active and span.context is not None:
+                try:
+                    self.sampler.ended(span)
+                except Exception:  # noqa: BLE001 - never into the code that ends a span
+                    _guard.fault("sampling a span")
+        elif batch is not None and span.context is not None and span.context.trace_flags.sampled:
             batch.put(span)
+
+    def put(self, span: ReadableSpan) -> None:
+        """Queue a span that is to be delivered."""
+        if self.batch is not None:
+            self.batch.put(span)
 
     def shutdown(self) -> None:
         """The provider is being shut down: deliver what there is."""
@@ -245,3 +171,16 @@ def logger_for(batch: Batch[Any], resource: Any) -> Any:
     provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_log_record_processor(Queueing())
     return provider.get_logger(SCOPE, __version__)
+
+
+_relays: weakref.WeakSet[Relay] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for relay in list(_relays):
+        if relay.sampler is not None:
+            relay.sampler._renew()  # noqa: SLF001 - what is held back is the parent's to deliver
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

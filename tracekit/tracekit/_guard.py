@@ -26,15 +26,17 @@ def fault(place: str) -> None:
         _logger.debug("where %s failed", place, exc_info=error)
 
 
-def note(place: str, message: str) -> None:
+def note(place: str, message: str, *, count: int = 1) -> None:
     """Count a loss that is no exception, and log the message if it is the first one of its place.
 
     Args:
         place: What was being done, in a few words; also the key of the count.
         message: What was lost and how to mend it.
+        count: How many were lost.
     """
-    faults[place] += 1
-    if faults[place] == 1:
+    first = not faults[place]
+    faults[place] += count
+    if first:
         _logger.warning("%s", message)
 
 

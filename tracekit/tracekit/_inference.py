@@ -13,8 +13,8 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from opentelemetry import propagate, trace
 from opentelemetry import context as otel_context
+from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
@@ -34,6 +34,7 @@ LIMIT = 262_144
 _WINDOW = {"gzip": 31, "x-gzip": 31, "deflate": 47}
 _ID_LIMIT = 200
 _METHODS = frozenset({"POST"})
+_SAID = (names.AGENT_NAME, names.AGENT_VERSION, names.SESSION, names.USER)
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Choice:
         trace_header: str | None,
     ) -> Choice:
         """A choice from a middleware's arguments, checked."""
-        if isinstance(routes, str) or not all(isinstance(route, str) and route[:1] in "/*" for route in routes):
+        if isinstance(routes, str) or not all(str(route)[:1] in {"/", "*"} for route in routes):
             raise UsageError(f"routes={routes!r}: give a list of paths or patterns such as ['/chat', '/v1/*/ask']")
         if limit < 0:
             raise UsageError(f"limit={limit}: give the most bytes of a body that are kept, 0 for none")
@@ -121,7 +122,7 @@ class Choice:
 
     def _begun(self, tracer: trace.Tracer, target: tuple[str, str, str], headers: Mapping[str, str]) -> Exchange:
         method, path, _query = target
-        parent, kind = _parent(headers)
+        theirs, parent = _joined(headers)
         current = self._identified(parent, headers)
         attributes = {**runtime.identity, **facts(current), **static_attributes("span", "")}
         if self.agent is not None:
@@ -129,15 +130,15 @@ class Choice:
             attributes[names.AGENT_NAME] = self.agent
         if self.agent_version is not None:
             attributes[names.AGENT_VERSION] = self.agent_version
-        said = {
-            key: attributes[key]
-            for key in (names.AGENT_NAME, names.AGENT_VERSION, names.SESSION, names.USER)
-            if key in attributes
-        }
+        said = {key: attributes[key] for key in _SAID if key in attributes}
+        if theirs is not None:
+            theirs.set_attributes(said)
+            return Exchange(self, theirs, current, said, target, headers, owned=False)
         attributes.update({names.HTTP_METHOD: method, names.URL_PATH: clean_text(path)})
-        name = f"{method} {clean_text(path)}"
-        span = tracer.start_span(name, current, kind, attributes=attributes, start_time=runtime.now())
-        return Exchange(self, span, trace.set_span_in_context(span, current), said, target, headers)
+        span = tracer.start_span(
+            f"{method} {clean_text(path)}", current, SpanKind.SERVER, attributes=attributes, start_time=runtime.now()
+        )
+        return Exchange(self, span, trace.set_span_in_context(span, current), said, target, headers, owned=True)
 
     def _identified(self, parent: Context, headers: Mapping[str, str]) -> Context:
         """The context with the session and user that the request's headers name; its baggage is read anyway."""
@@ -212,6 +213,7 @@ class Exchange:
         said: What the record says of agent, session and user.
         target: Method, path and query.
         headers: The request's headers.
+        owned: Whether the span is ours to name, to mark and to end.
     """
 
     def __init__(
@@ -222,6 +224,8 @@ class Exchange:
         said: Mapping[str, AttributeValue],
         target: tuple[str, str, str],
         headers: Mapping[str, str],
+        *,
+        owned: bool,
     ) -> None:
         limit = choice.limit if runtime.capture else 0
         self.context = context
@@ -231,6 +235,7 @@ class Exchange:
         self.disconnected = False
         self._choice = choice
         self._span = span
+        self._owned = owned
         self._said = said
         self._target = target
         self._request_headers = headers
@@ -278,12 +283,14 @@ class Exchange:
         if error is not None and self.status is None and isinstance(error, Exception) and not self.disconnected:
             self.status = 500  # what every server answers for an application that raises before it responds
         try:
-            self._mark(error, route)
+            if self._owned:
+                self._mark(error, route)
             runtime.emit(names.INFERENCE_EVENT, self._record(error, ended_ns, route, note), self.context)
         except Exception:  # noqa: BLE001 - never into the service
             _guard.fault("recording an inference")
         finally:
-            finish(self._span, self._generation)
+            if self._owned:
+                finish(self._span, self._generation)
 
     def _mark(self, error: BaseException | None, route: str | None) -> None:
         if route is not None:
@@ -334,22 +341,27 @@ class Exchange:
 def _matches(route: str, path: str) -> bool:
     if any(sign in route for sign in "*?["):
         return fnmatch.fnmatchcase(path, route)
-    return path == route or route == "/" or path.startswith(f"{route}/")
+    return route in (path, "/") or path.startswith(f"{route}/")
 
 
-def _parent(headers: Mapping[str, str]) -> tuple[Context, SpanKind]:
-    """What the request's span is begun in: the caller's trace, unless another instrumentation has joined it already.
+def _joined(headers: Mapping[str, str]) -> tuple[trace.Span | None, Context]:
+    """The server span that another instrumentation has begun for the request, if any, and what the request runs in.
 
-    A span that is current because the server was started inside of it is not the request's parent.
+    Newer versions of FastAPI trace requests by themselves, for one. A span that is current only because the server was
+    started inside of it has nothing to do with the request.
     """
     sent = propagate.extract(headers, Context())
     caller = trace.get_current_span(sent).get_span_context()
     current = trace.get_current_span()
     place = current.get_span_context()
-    joined = place.trace_id == caller.trace_id if caller.is_valid else getattr(current, "kind", None) is SpanKind.SERVER
-    if place.is_valid and not place.is_remote and joined:
-        return otel_context.get_current(), SpanKind.INTERNAL
-    return sent, SpanKind.SERVER
+    if (
+        place.is_valid
+        and getattr(current, "kind", None) is SpanKind.SERVER
+        and current.is_recording()
+        and (not caller.is_valid or caller.trace_id == place.trace_id)
+    ):
+        return current, otel_context.get_current()
+    return None, sent
 
 
 def _inflated(data: bytes, window: int, limit: int) -> tuple[bytes, bool]:

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
+from tracekit import _attachments
+
 Message = dict[str, object]
 Part = dict[str, object]
 
@@ -162,9 +164,43 @@ def _part(item: object) -> Part:
         return {"type": "tool_call", "id": item.get("id"), "name": item.get("name"), "arguments": item.get("input")}
     if kind == "tool_result":
         return {"type": "tool_call_response", "id": item.get("tool_use_id"), "response": item.get("content")}
+    return _pictured(kind, item) or {str(key): fact for key, fact in item.items()}
+
+
+def _pictured(kind: object, item: Mapping[str, Any]) -> Part | None:
+    """A picture, sound or document, as OpenAI's and Anthropic's APIs write them; `None` for anything else."""
     if kind == "image_url" and isinstance(item.get("image_url"), Mapping):
-        return {"type": "uri", "modality": "image", "uri": item["image_url"].get("url")}
-    return {str(key): fact for key, fact in item.items()}
+        return _media("image", item["image_url"].get("url"))
+    if kind == "input_image" and isinstance(item.get("image_url"), str):
+        return _media("image", item["image_url"])
+    if kind == "input_audio" and isinstance(item.get("input_audio"), Mapping):
+        audio = item["input_audio"]
+        return _blob("audio", f"audio/{audio.get('format')}", audio.get("data"))
+    source = item.get("source")
+    if kind not in {"image", "document"} or not isinstance(source, Mapping):
+        return None
+    if source.get("type") == "base64":
+        return _blob(kind, source.get("media_type"), source.get("data"))
+    return _media(kind, source["url"]) if isinstance(source.get("url"), str) else None
+
+
+def _media(modality: object, url: object) -> Part:
+    """A picture or other file by its address; a `data:` URL is the thing itself."""
+    if isinstance(url, str) and url.startswith("data:"):
+        head, _, content = url[5:].partition(",")
+        if head.endswith(";base64"):
+            return _blob(modality, head.partition(";")[0], content)
+    return {"type": "uri", "modality": modality, "uri": url}
+
+
+def _blob(modality: object, mime_type: object, content: object) -> Part:
+    """A picture or other file as Base64; a large one is told by its digest."""
+    mime = mime_type if isinstance(mime_type, str) and mime_type else "application/octet-stream"
+    if isinstance(content, str) and len(content) >= _attachments.LARGE:
+        described = _attachments.of_text(content, mime_type=mime)
+        if described is not None:
+            return {"modality": modality, **described}
+    return {"type": "blob", "modality": modality, "mime_type": mime, "content": content}
 
 
 def _tool_call(call: object) -> Part:

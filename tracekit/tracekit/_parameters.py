@@ -18,9 +18,10 @@ class Parameters:
     Args:
         function: The function that is called.
         keep: The names to keep; `None` for all of them.
+        drop: The names to leave out.
 
     Raises:
-        UsageError: `keep` names a parameter that the function does not have.
+        UsageError: `keep` or `drop` names a parameter that the function does not have.
 
     Example:
         >>> def search(self, query, limit=5): ...
@@ -28,9 +29,11 @@ class Parameters:
         {'query': 'x', 'limit': 5}
     """
 
-    __slots__ = ("_blank", "_keep", "_positional", "_rest", "_rest_by_name", "_skip")
+    __slots__ = ("_blank", "_positional", "_rest", "_rest_by_name", "_rules", "_selects", "_skip")
 
-    def __init__(self, function: Callable[..., Any], keep: Iterable[str] | None = None) -> None:
+    def __init__(
+        self, function: Callable[..., Any], keep: Iterable[str] | None = None, drop: Iterable[str] = ()
+    ) -> None:
         try:
             found = list(inspect.signature(function).parameters.values())
         except (TypeError, ValueError):  # some callables written in C tell nobody their parameters
@@ -47,12 +50,12 @@ class Parameters:
         }
         self._rest = next((item.name for item in found if item.kind is item.VAR_POSITIONAL), None)
         self._rest_by_name = next((item.name for item in found if item.kind is item.VAR_KEYWORD), None)
-        self._keep = None if keep is None else frozenset(keep)
-        if self._keep is not None:
-            unknown = sorted(self._keep - {item.name for item in found})
-            if unknown:
-                known = ", ".join(item.name for item in found) or "none"
-                raise UsageError(f"capture names {', '.join(unknown)}, which is no parameter; there are: {known}")
+        self._rules = (None if keep is None else frozenset(keep), frozenset(drop))
+        unknown = sorted(((self._rules[0] or frozenset()) | self._rules[1]) - {item.name for item in found})
+        if unknown:
+            known = ", ".join(item.name for item in found) or "none"
+            raise UsageError(f"capture names {', '.join(unknown)}, which is no parameter; there are: {known}")
+        self._selects = keep is not None or bool(self._rules[1])
 
     def named(self, args: Sequence[object], kwargs: Mapping[str, object]) -> dict[str, object]:
         """The arguments of a call by parameter name, in the order of the signature, defaults applied.
@@ -76,6 +79,9 @@ class Parameters:
                 values[self._rest_by_name or "keywords"] = extra
         for name in [name for name, value in values.items() if value is _UNFILLED]:
             del values[name]  # the call is about to fail for want of it
-        if self._keep is not None:
-            return {name: value for name, value in values.items() if name in self._keep}
+        if self._selects:
+            keep, drop = self._rules
+            return {
+                name: value for name, value in values.items() if (keep is None or name in keep) and name not in drop
+            }
         return values

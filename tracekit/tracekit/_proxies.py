@@ -7,10 +7,11 @@ special methods that the class has. Only `type(value) is …` and code written i
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar, cast
 
 _OWN = frozenset(
     {
@@ -51,12 +52,13 @@ class Proxy:
     """
 
     __slots__ = ("__weakref__", "_tracekit_subject")
+    OVERRIDES: ClassVar[dict[str, Callable[..., Any]]] = {}
 
     def __init__(self, subject: Any) -> None:
         object.__setattr__(self, "_tracekit_subject", subject)
 
     @property  # type: ignore[misc]  # a class may say of its instances what they are
-    def __class__(self) -> Any:  # noqa: D105 - as the object behind
+    def __class__(self) -> Any:
         return type(self._tracekit_subject)
 
     @property
@@ -82,43 +84,32 @@ class Proxy:
         return self._tracekit_subject.__reduce_ex__(protocol)
 
 
-def stand_in(kind: type, subject: Any) -> type:
+def stand_in(kind: type[Any], subject: Any) -> type[Any]:
     """The subclass of a kind of `Proxy` that stands in for objects of the subject's class.
 
     Args:
-        kind: A subclass of `Proxy`; the special methods that it defines are its own.
+        kind: A subclass of `Proxy`. Its own methods stay, and those of its `OVERRIDES` take the place of the methods
+            of the same name that the subject's class has.
         subject: The object that it is to stand in for.
     """
     return _made(kind, type(subject))
 
 
-@functools.lru_cache(maxsize=256)
-def _made(kind: type, of: type) -> type:
+def _make(kind: type[Any], of: type[Any]) -> type[Any]:
     body: dict[str, Any] = {"__slots__": (), "__module__": of.__module__, "__qualname__": of.__qualname__}
     own = {name for base in kind.__mro__ if base is not object for name in vars(base)}
     for name in dir(of):
-        if not (name.startswith("__") and name.endswith("__")) or name in _OWN or name in own:
-            continue
-        found = inspect.getattr_static(of, name)
-        if found is None:  # `__hash__ = None` says that there is no hash
-            body[name] = None
-        elif callable(found):
-            body[name] = _forward(name)
-    # What the class does not have, the stand-in must not have either: `hasattr(value, "__next__")` is a question.
-    for name in getattr(kind, "OPTIONAL", ()):
-        if not hasattr(of, name):
-            body[name] = _Missing(name)
+        if name.startswith("__") and name.endswith("__") and name not in _OWN and name not in own:
+            found = inspect.getattr_static(of, name)
+            if found is None:  # `__hash__ = None` says that there is no hash
+                body[name] = None
+            elif callable(getattr(of, name, None)):
+                body[name] = _forward(name)
+    body.update({name: method for name, method in kind.OVERRIDES.items() if hasattr(of, name)})
     return type(of.__name__, (kind,), body)
 
 
-class _Missing:
-    """A special method that the stand-in's class has and the object behind has not."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __get__(self, instance: Any, owner: type) -> Any:
-        raise AttributeError(f"{owner.__name__!r} object has no attribute {self._name!r}")
+_made = cast("Callable[[type[Any], type[Any]], type[Any]]", functools.lru_cache(maxsize=256)(_make))
 
 
 def _forward(name: str) -> Callable[..., Any]:
@@ -132,7 +123,7 @@ def _forward(name: str) -> Callable[..., Any]:
 
 
 def _behind(value: Any) -> Any:
-    return value._tracekit_subject if isinstance(type(value), type) and issubclass(type(value), Proxy) else value  # noqa: SLF001 - its own class
+    return object.__getattribute__(value, "_tracekit_subject") if issubclass(type(value), Proxy) else value
 
 
 class CallableObject(Proxy):
@@ -161,9 +152,19 @@ class CallableObject(Proxy):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         named = getattr(self._tracekit_subject, "__qualname__", None)
-        if isinstance(named, str):  # such as a function with a cache: by name, as it is without us
-            return named
+        if isinstance(named, str) and "<locals>" not in named:  # a function with a cache: by name, as without us
+            return named_object, (self._tracekit_subject.__module__, named)
         return self._tracekit_remade
+
+
+def named_object(module: str, name: str) -> Any:
+    """What a module has under a dotted name.
+
+    Args:
+        module: The module's whole name.
+        name: The name in it.
+    """
+    return functools.reduce(getattr, name.split("."), importlib.import_module(module))
 
 
 class BindingObject(CallableObject):

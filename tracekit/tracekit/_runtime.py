@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
@@ -63,6 +64,7 @@ class Runtime:
         resource: What records say of the process.
         open_outlet: Makes a way out for a signal.
         logger: Emits records; made when the first one comes.
+        artifacts: The local store's folder for attachments; `None` where spans go to an endpoint.
         provider: Whose spans we take.
         join: Moves what is in force to another provider, when somebody sets theirs after us.
         baggage: Whether session and user go to other services; `None` until somebody asks.
@@ -80,6 +82,7 @@ class Runtime:
     resource: Any = None
     open_outlet: Opener | None = None
     logger: Any = None
+    artifacts: Path | None = None
     provider: Any = None
     join: Callable[[Any], None] | None = None
     baggage: bool | None = None

@@ -79,13 +79,14 @@ class Span:
     Made by `tracekit.span` (use it with `with` or `async with`) and `tracekit.current_span`.
     """
 
-    __slots__ = ("_attributes", "_generation", "_input", "_kind", "_name", "_otel", "_output", "_token")
+    __slots__ = ("_attributes", "_generation", "_input", "_kind", "_name", "_otel", "_output", "_said", "_token")
 
     def __init__(self, name: str, kind: str, value: object, attributes: Mapping[str, object] | None) -> None:
         self._name = name
         self._kind = kind
         self._input = value
         self._output: object = None
+        self._said: object = _NOTHING  # what a response said, which is the output if no other is set
         self._attributes = attributes
         self._otel: trace.Span = trace.INVALID_SPAN
         self._token: object = None
@@ -131,20 +132,48 @@ class Span:
         Args:
             facts: `model`, `provider`, `input_tokens`, `output_tokens`, `cached_tokens`, `reasoning_tokens`,
                 `cost_usd` (US dollars), `temperature`, `finish_reasons`, `response_id`, `documents`,
-                `input_messages`, `output_messages`, `tags` and the like go to the attributes that these have in
-                OpenTelemetry; any other keyword to `tracekit.metadata.<keyword>`.
+                `input_messages`, `output_messages`, `prompt_name`, `prompt_version`, `tags` and the like go to the
+                attributes that these have in OpenTelemetry; each entry of the mapping `metadata`, and any other
+                keyword, to `tracekit.metadata.<keyword>`.
 
         Example:
             >>> with span("ask", step="llm") as step:
             ...     step.set(model="small-1", input_tokens=12, output_tokens=3, shelf="left")
         """
         try:
-            found = _content.facts(facts)
             if not runtime.capture:
-                found = {key: value for key, value in found.items() if key not in _CONTENT}
-            self._otel.set_attributes(found)
+                facts = {key: value for key, value in facts.items() if key not in _content.CONTENT_KEYS}
+            self._put(_content.facts(facts))
         except Exception:  # noqa: BLE001 - never into the user's code
             _guard.fault("setting a span's facts")
+
+    def record(self, response: object) -> None:
+        """Record what a model's response says: messages, tool calls, tokens, model, id, why it ended.
+
+        Args:
+            response: What OpenAI's, Anthropic's or Gemini's client returned, a LangChain message or result, the same
+                as plain dicts, or a list of the chunks of such a response that was streamed.
+
+        Example:
+            >>> message = {"role": "assistant", "content": "yes"}
+            >>> with span("ask", step="llm") as step:
+            ...     step.record({"id": "r1", "choices": [{"message": message, "finish_reason": "stop"}]})
+        """
+        from tracekit import _responses  # noqa: PLC0415 - only models' answers need it
+
+        try:
+            answer = _responses.read(response) or _responses.folded(response)
+            if answer is None:
+                told = f"{type(response).__name__} is no model's response that is known; say what it has with `set`"
+                _guard.note("recording a response", told)
+                return
+            found = _content.facts(answer.facts)
+            if runtime.capture:
+                found[names.OUTPUT_MESSAGES] = _content.messages_text(answer.messages)
+                self._said = answer.output
+            self._put(found)
+        except Exception:  # noqa: BLE001 - never into the user's code
+            _guard.fault("recording a response")
 
     def fail(self, error: BaseException) -> None:
         """Mark the step as failed with an exception that you handle yourself.
@@ -168,6 +197,8 @@ class Span:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         try:
+            if self._said is not _NOTHING and self._output is None:
+                self._record(_content.result, self._said)
             if error is not None:
                 mark_ending(self._otel, error)
         except Exception:  # noqa: BLE001 - never into the user's code
@@ -197,7 +228,10 @@ class Span:
         if self._input is not _NOTHING and runtime.capture:
             attributes.update(_content.given(self._kind, self._input))
         if self._attributes:
-            attributes.update(_content.facts(self._attributes))
+            given = self._attributes
+            if not runtime.capture:
+                given = {key: value for key, value in given.items() if key not in _content.CONTENT_KEYS}
+            attributes.update(_content.facts(given))
         name = span_name(self._kind, self._name)
         self._generation = runtime.generation
         self._otel = tracer.start_span(
@@ -209,23 +243,16 @@ class Span:
         if not runtime.capture or not self._otel.is_recording():
             return
         try:
-            self._otel.set_attributes(write(self._kind, value))
+            found = write(self._kind, value)
+            if value is self._said:
+                known = getattr(self._otel, "attributes", None) or {}
+                found = {key: item for key, item in found.items() if key not in known}
+            self._put(found)
         except Exception:  # noqa: BLE001 - never into the user's code
             _guard.fault("recording a span's content")
 
-
-_CONTENT = frozenset(
-    {
-        names.INPUT_MESSAGES,
-        names.OUTPUT_MESSAGES,
-        names.SYSTEM_INSTRUCTIONS,
-        names.TOOL_DEFINITIONS,
-        names.TOOL_ARGUMENTS,
-        names.TOOL_RESULT,
-        names.RETRIEVAL_DOCUMENTS,
-        names.RETRIEVAL_QUERY,
-    }
-)
+    def _put(self, found: dict[str, AttributeValue]) -> None:
+        self._otel.set_attributes(_content.fitted(found, getattr(self._otel, "attributes", None) or {}))
 
 
 def span(

@@ -1,34 +1,39 @@
 """What a decorated function's calls do: a span each, with what went in and what came out.
 
 Everything that a function tells before it is called is worked out when it is decorated. `Recording` is one call's span;
-`Stream` is one call of a generator, whose span is current only while the generator's own code runs. Nothing here raises
-into the code that is recorded.
+a call that goes on after its function has returned is a `Stream`. Nothing here raises into the code that is recorded.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-import json
-import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.util.types import AttributeValue
 
-from tracekit import _content, _guard
+from tracekit import _content, _decorated, _guard
 from tracekit import attributes as names
-from tracekit._capture import LIMIT, clean_text, to_json
+from tracekit._capture import clean_text
 from tracekit._identity import facts, leave
 from tracekit._parameters import Parameters
+from tracekit._returned import NOT_FOLLOWED, followed, sort_of
 from tracekit._runtime import runtime
+from tracekit._selection import Capture, selection
 from tracekit._spans import claim_agent, finish, mark_ending, otel_kind, span_name, static_attributes
+from tracekit._streams import Stream
+
+if TYPE_CHECKING:
+    from tracekit._responses import Answer
+
+Hook = Callable[[Any], Any]
 
 _DESCRIPTION_LIMIT = 1_000
-_RETURN = "return"
 
 
 class Step:
@@ -38,8 +43,10 @@ class Step:
         function: The function.
         kind: The step kind.
         name: What the step is called; the function's name when not given.
-        capture: What is recorded: `True` everything, `False` nothing, else the names of parameters, and `return`
-            for the output.
+        capture: What is recorded, as `_selection.selection` reads it.
+        process_input: Makes of the arguments by name what is recorded of them.
+        process_output: Makes of the output what is recorded of it.
+        stream: Whether streams and awaitables that the function returns are followed to their end.
         version: An agent's version.
         attributes: What each span carries besides.
 
@@ -50,13 +57,18 @@ class Step:
     __slots__ = (
         "_agent_version",
         "_attributes",
+        "_definition",
         "_explicit",
+        "_follows",
+        "_function",
         "_keeps_input",
         "_keeps_output",
         "_kind",
         "_name",
         "_otel_kind",
         "_parameters",
+        "_process_input",
+        "_process_output",
         "_span_name",
         "_takes_model",
     )
@@ -67,19 +79,26 @@ class Step:
         kind: str,
         *,
         name: str | None = None,
-        capture: bool | Sequence[str] = True,
+        capture: Capture = True,
+        process_input: Hook | None = None,
+        process_output: Hook | None = None,
+        stream: bool = True,
         version: str | None = None,
         attributes: Mapping[str, object] | None = None,
     ) -> None:
         self._kind = kind
         self._explicit = name is not None
         plain = function.func if isinstance(function, functools.partial) else function
+        _decorated.note(plain)
         self._name = clean_text(name or getattr(plain, "__name__", None) or type(plain).__name__)
         self._agent_version = version
-        wanted = None if isinstance(capture, bool) else frozenset([capture] if isinstance(capture, str) else capture)
-        self._keeps_input = capture is True or (wanted is not None and bool(wanted - {_RETURN}))
-        self._keeps_output = capture is True or (wanted is not None and _RETURN in wanted)
-        self._parameters = Parameters(function, None if wanted is None else wanted - {_RETURN})
+        wanted = selection(capture)
+        self._keeps_input, self._keeps_output = wanted.has_input, wanted.has_output
+        self._process_input, self._process_output = process_input, process_output
+        self._follows = stream
+        self._parameters = Parameters(function, wanted.keep, wanted.drop)
+        self._function = function
+        self._definition: str | None = None
         self._attributes = {**static_attributes(kind, self._name), **_content.facts(attributes or {})}
         if kind == "tool" and inspect.isroutine(plain) and plain.__doc__:
             summary = inspect.cleandoc(plain.__doc__).partition("\n\n")[0]
@@ -122,32 +141,93 @@ class Step:
         name = self._span_name
         if self._kind == "agent":
             claim_agent(attributes, self._name, explicit=self._explicit, version=self._agent_version)
-        if self._keeps_input and runtime.capture:
-            try:
-                attributes.update(_content.arguments(self._kind, self._parameters.named(args, kwargs)))
-            except Exception:  # noqa: BLE001 - an argument that resists costs the input, not the span
-                _guard.fault("reading arguments")
-            if self._takes_model and names.REQUEST_MODEL in attributes:
-                name = span_name(self._kind, str(attributes[names.REQUEST_MODEL]))
+        if runtime.capture:
+            if self._keeps_input:
+                self._add_input(attributes, args, kwargs)
+                if self._takes_model and names.REQUEST_MODEL in attributes:
+                    name = span_name(self._kind, str(attributes[names.REQUEST_MODEL]))
+            if self._kind == "tool":
+                attributes[names.TOOL_DEFINITIONS] = self._definition or self._defined()
         return tracer.start_span(name, current, self._otel_kind, attributes, start_time=runtime.now())
 
+    def _add_input(
+        self, attributes: dict[str, AttributeValue], args: Sequence[object], kwargs: Mapping[str, object]
+    ) -> None:
+        try:
+            values: Any = self._parameters.named(args, kwargs)
+            if self._process_input is None:
+                attributes.update(_content.arguments(self._kind, values))
+            else:
+                attributes.update(_content.given(self._kind, processed(self._process_input, values, "process_input")))
+        except Exception:  # noqa: BLE001 - an argument that resists costs the input, not the span
+            _guard.fault("reading arguments")
+
+    def _defined(self) -> str:
+        """The tool's definition as JSON, made at the first call, when all names in its annotations are known."""
+        from tracekit._definitions import definition_text  # noqa: PLC0415 - only tools need it
+
+        self._definition = definition_text(self._function, str(self._attributes[names.TOOL_NAME]))
+        return self._definition
+
     def result(self, span: trace.Span, value: object) -> None:
-        """Record the output, unless the function has set one itself."""
-        if not (self._keeps_output and runtime.capture and span.is_recording()):
+        """Record the output, unless the function has set one itself, and what a model's response says of itself."""
+        if not span.is_recording():
             return
         try:
-            known: Mapping[str, AttributeValue] = getattr(span, "attributes", None) or {}
-            found = _content.result(self._kind, value)
-            if names.OUTPUT in known:
-                return
-            span.set_attributes({key: item for key, item in found.items() if key not in known})
+            answer = None
+            if self._kind == "llm" and type(value) is not str:
+                from tracekit import _responses  # noqa: PLC0415 - only models' answers need it
+
+                with suppress(Exception):  # an object that resists being looked at is in the output all the same
+                    answer = _responses.read(value)
+            self._record(span, value, answer)
         except Exception:  # noqa: BLE001 - never into the user's code
             _guard.fault("recording an output")
+
+    def answer(self, span: trace.Span, answer: Answer) -> None:
+        """Record a model's answer that has come in chunks."""
+        if span.is_recording():
+            self._record(span, answer.output, answer)
+
+    def _record(self, span: trace.Span, value: object, answer: Answer | None) -> None:
+        known: Mapping[str, AttributeValue] = getattr(span, "attributes", None) or {}
+        found: dict[str, AttributeValue] = {} if answer is None else _content.facts(answer.facts)
+        if self._keeps_output and runtime.capture:
+            if self._process_output is not None:
+                value = processed(self._process_output, value, "process_output")
+            elif answer is not None:
+                found[names.OUTPUT_MESSAGES] = _content.messages_text(answer.messages)
+            content = _content.result(self._kind, value)
+            if names.OUTPUT not in known:
+                found = {**content, **found}
+        if found:
+            found = {key: item for key, item in found.items() if key not in known}
+            span.set_attributes(_content.fitted(found, known))
+
+    @property
+    def follows(self) -> bool:
+        """Whether streams and awaitables that the function returns are followed to their end."""
+        return self._follows
 
     @property
     def kind(self) -> str:
         """The step kind."""
         return self._kind
+
+
+def processed(hook: Hook, value: object, name: str) -> object:
+    """What a hook of the user's makes of a value; where it raises, a mark instead of what it was to hide.
+
+    Args:
+        hook: The hook.
+        value: What it is given.
+        name: What the hook is called.
+    """
+    try:
+        return hook(value)
+    except Exception as error:  # noqa: BLE001 - recording must not break the call
+        _guard.fault(f"calling {name}")
+        return f"…[{name} raised {type(error).__name__}]"
 
 
 class Recording:
@@ -167,6 +247,22 @@ class Recording:
         leave(self._token)
         finish(self._span, self._generation)
 
+    def returned(self, value: Any) -> Any:
+        """The call has returned `value`; gives what its caller gets, which stands in for a stream or coroutine."""
+        kind = type(value)
+        if kind in NOT_FOLLOWED or not self._step.follows or sort_of(kind) is None:
+            self.end(value)
+            return value
+        current = otel_context.get_current()
+        leave(self._token)
+        stream = Stream(self._step, self._span, current).since_the_call()
+        try:
+            return followed(value, stream)
+        except Exception:  # noqa: BLE001 - never into the user's code
+            _guard.fault("following what a step returned")
+            stream.give(value)
+            return value
+
     def fail(self, error: BaseException) -> None:
         """The call has raised."""
         try:
@@ -175,92 +271,3 @@ class Recording:
             _guard.fault("marking a failure")
         leave(self._token)
         finish(self._span, self._generation)
-
-
-class Stream:
-    """One call of a decorated generator; its chunks are joined into the output.
-
-    The context that the generator's code leaves behind at a `yield` is the one that it finds when it goes on, so spans
-    that it opens around a `yield` nest as they are written.
-    """
-
-    __slots__ = ("_begun_ns", "_chunks", "_context", "_cut", "_generation", "_room", "_span", "_step", "_token")
-
-    def __init__(self, step: Step, span: trace.Span, context: Context | None) -> None:
-        self._step = step
-        self._span = span
-        self._context = context
-        self._token: object = None
-        self._chunks: list[tuple[bool, str]] = []
-        self._room = LIMIT
-        self._cut = 0
-        self._generation = runtime.generation
-        self._begun_ns = time.perf_counter_ns()
-
-    def enter(self) -> None:
-        """The generator's code is about to run."""
-        if self._context is not None:
-            self._token = otel_context.attach(self._context)
-
-    def leave(self) -> None:
-        """The generator's code has come to a `yield` or an end."""
-        if self._token is not None:
-            self._context = otel_context.get_current()
-            leave(self._token)
-            self._token = None
-
-    def chunk(self, item: object) -> None:
-        """The generator has yielded `item`."""
-        if self._context is None:
-            return
-        try:
-            if not self._chunks and self._step.kind == "llm" and runtime.clock is None:
-                seconds = (time.perf_counter_ns() - self._begun_ns) / 1e9
-                self._span.set_attribute(names.TIME_TO_FIRST_CHUNK, seconds)
-            if self._room <= 0 or not runtime.capture:
-                self._cut += 1
-                return
-            is_text = type(item) is str
-            text = clean_text(item) if isinstance(item, str) and is_text else to_json(item)
-            self._chunks.append((is_text, text))
-            self._room -= len(text)
-        except Exception:  # noqa: BLE001 - never into the user's code
-            _guard.fault("recording a chunk")
-
-    def end(self, value: object = None) -> None:
-        """The generator has returned `value`."""
-        if self._context is None:
-            return
-        if self._chunks or value is None:
-            self._record_chunks()
-        else:
-            self._step.result(self._span, value)
-        self._finish()
-
-    def fail(self, error: BaseException) -> None:
-        """The generator has raised, or was closed by its consumer, which is no failure."""
-        if self._context is None:
-            return
-        try:
-            if isinstance(error, GeneratorExit):
-                self._span.set_attribute(names.PARTIAL, value=True)
-            mark_ending(self._span, error)
-        except Exception:  # noqa: BLE001 - never into the user's code
-            _guard.fault("marking a failure")
-        if self._chunks:
-            self._record_chunks()
-        self._finish()
-
-    def _finish(self) -> None:
-        self._context = None
-        finish(self._span, self._generation)
-
-    def _record_chunks(self) -> None:
-        mark = f"…[truncated: {self._cut} more chunks]"
-        output: object
-        if self._chunks and all(is_text for is_text, _ in self._chunks):
-            output = "".join(text for _, text in self._chunks) + (mark if self._cut else "")
-        else:
-            items = [text if is_text else json.loads(text) for is_text, text in self._chunks]
-            output = [*items, mark] if self._cut else items
-        self._step.result(self._span, output)

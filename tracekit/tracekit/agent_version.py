@@ -14,6 +14,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -112,18 +113,22 @@ def digest_of(facts: object) -> str:
 
 
 def code_state(
-    code: Code | Iterable[Code] | None = None, *, folder: str | os.PathLike[str] | None = None
+    code: Code | Iterable[Code] | None = None,
+    *,
+    folder: str | os.PathLike[str] | None = None,
+    seconds: float = _GIT_SECONDS,
 ) -> dict[str, object]:
     """What code an agent runs.
 
     Args:
         code: Functions, classes, modules, files or folders whose source counts.
         folder: Where to ask git when no code is given; the working folder when not given.
+        seconds: How long git may take to say what differs.
 
     Returns:
         `{"sources": {name: sha256}}` for given code. Else `{"commit": …, "diff": …}`, where `diff` is a digest over
-        what differs from the commit (untracked Python files included), or `None` where nothing does. Outside of a
-        git repository, the digest of the program's main file.
+        what differs from the commit (untracked Python files included), or `None` where nothing does; it is missing
+        where git does not know. Outside of a git repository, the digest of the program's main file.
 
     Raises:
         UsageError: The code has no source to be found.
@@ -135,7 +140,7 @@ def code_state(
             sources.update(_sources(item))
         return {"sources": dict(sorted(sources.items()))}
     place = Path(folder) if folder is not None else Path.cwd()
-    state = _git_state(place)
+    state = _git_state(place, seconds)
     if state is not None:
         return state
     main = getattr(sys.modules.get("__main__"), "__file__", None)
@@ -209,31 +214,94 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _git_state(folder: Path) -> dict[str, object] | None:
-    """The commit and the digest of what differs from it; `None` outside of a repository that has a commit."""
-    commit = _git(folder, "rev-parse", "HEAD")
-    top = _git(folder, "rev-parse", "--show-toplevel")
-    if commit is None or top is None:
+def _git_state(folder: Path, seconds: float) -> dict[str, object] | None:
+    """The commit and the digest of what differs from it; `None` outside of a repository that has a commit.
+
+    Args:
+        folder: A folder of the repository.
+        seconds: How long git may take; where it takes longer, what differs is unknown, and `diff` is missing.
+    """
+    found = _head(folder) or _asked_head(folder)
+    if found is None:
         return None
-    root = Path(os.fsdecode(top.strip()))
-    difference = _git(root, "diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv", "--no-color")
-    listed = _git(root, "ls-files", "--others", "--exclude-standard", "-z", "--", "*.py") or b""
-    digest = hashlib.sha256(difference or b"")
+    root, commit = found
+    asked = [
+        _git(root, "diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv", "--no-color", "--no-relative"),
+        _git(root, "ls-files", "--others", "--exclude-standard", "-z", "--", "*.py"),
+    ]  # both at once
+    deadline = time.monotonic() + seconds
+    difference, listed = (_answer(process, deadline) for process in asked)
+    if difference is None or listed is None:
+        return {"commit": commit}
+    digest = hashlib.sha256(difference)
     untracked = sorted(name for name in listed.split(b"\0") if name)
     for name in untracked:
         path = root / os.fsdecode(name)
         digest.update(b"\0" + name + b"\0" + (path.read_bytes() if path.is_file() else b""))
-    differs = bool(difference) or bool(untracked)
-    return {"commit": commit.decode().strip(), "diff": digest.hexdigest() if differs else None}
+    return {"commit": commit, "diff": digest.hexdigest() if difference or untracked else None}
 
 
-def _git(folder: Path, *words: str) -> bytes | None:
+def _head(folder: Path) -> tuple[Path, str] | None:
+    """The repository's top folder and its commit, as its files say; `None` where they do not say it plainly."""
+    if any(name in os.environ for name in ("GIT_DIR", "GIT_WORK_TREE")):
+        return None
+    try:
+        place = folder.resolve()
+        top = next((above for above in (place, *place.parents) if (above / ".git").exists()), None)
+        if top is None:
+            return None
+        git = top / ".git"
+        if git.is_file():  # a linked working tree or a submodule
+            git = top / git.read_text(encoding="utf-8").removeprefix("gitdir:").strip()
+        shared = git / "commondir"
+        common = git / shared.read_text(encoding="utf-8").strip() if shared.is_file() else git
+        head = (git / "HEAD").read_text(encoding="utf-8").strip()
+        if head.startswith("ref: "):
+            head = _reference(common, head.removeprefix("ref: "))
+    except (OSError, ValueError):
+        return None
+    return (top, head) if re.fullmatch(r"[0-9a-f]{40}([0-9a-f]{24})?", head) else None
+
+
+def _reference(common: Path, name: str) -> str:
+    loose = common / name
+    if loose.is_file():
+        return loose.read_text(encoding="utf-8").strip()
+    for line in (common / "packed-refs").read_text(encoding="utf-8").splitlines():
+        commit, _, packed = line.partition(" ")
+        if packed == name:
+            return commit
+    return ""
+
+
+def _asked_head(folder: Path) -> tuple[Path, str] | None:
+    answer = _answer(_git(folder, "rev-parse", "HEAD", "--show-toplevel"), time.monotonic() + _GIT_SECONDS)
+    lines = (answer or b"").splitlines()
+    return (Path(os.fsdecode(lines[1])), lines[0].decode()) if len(lines) == 2 else None
+
+
+def _git(folder: Path, *words: str) -> subprocess.Popen[bytes] | None:
     command = ["git", "-C", os.fspath(folder), "-c", "core.quotepath=off", *words]
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
     try:
-        done = subprocess.run(  # noqa: S603 - our own words, and no shell
-            command, capture_output=True, check=False, timeout=_GIT_SECONDS, env=environment
+        return subprocess.Popen(  # noqa: S603 - our own words, and no shell
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
         )
-    except (OSError, subprocess.SubprocessError):
+    except OSError:
         return None  # no git here: the code's state is then unknown to it
-    return done.stdout if done.returncode == 0 else None
+
+
+def _answer(process: subprocess.Popen[bytes] | None, deadline: float) -> bytes | None:
+    if process is None:
+        return None
+    with process:
+        try:
+            answer, _ = process.communicate(timeout=max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return None
+    return answer if process.returncode == 0 else None

@@ -8,6 +8,7 @@ from typing import Any
 from opentelemetry import context as otel_context
 
 from tracekit import _guard
+from tracekit._configuration import flush
 from tracekit._identity import leave
 from tracekit._inference import LIMIT, Choice, Exchange
 
@@ -17,6 +18,8 @@ _Receive = Callable[[], Awaitable[_Message]]
 _Send = Callable[[_Message], Awaitable[None]]
 _App = Callable[[_Scope, _Receive, _Send], Awaitable[None]]
 
+_SHUTDOWN_SECONDS = 5.0
+
 
 class InferenceLog:
     """Middleware that records the requests of chosen routes with their responses, and traces what answers them.
@@ -24,7 +27,8 @@ class InferenceLog:
     Each such request is a server span, in the caller's trace if it sends one (W3C `traceparent`), and the parent of
     what the service's code traces; and one row of the table `inferences`, with both bodies (streamed ones too), the
     status, the latency and the time to the first byte. Bodies pass as they are, chunk by chunk; the response gets a
-    header that names the trace. Requests of other routes, and WebSockets, pass untouched.
+    header that names the trace. Requests of other routes, and WebSockets, pass untouched. When the
+    server shuts the application down, what there is is delivered.
 
     Args:
         app: The ASGI application.
@@ -67,9 +71,10 @@ class InferenceLog:
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
         """Serve one connection."""
-        exchange = self._begun(scope) if scope.get("type") == "http" else None
+        kind = scope.get("type")
+        exchange = self._begun(scope) if kind == "http" else None
         if exchange is None:
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, _delivering(send) if kind == "lifespan" else send)
             return
         passage = _Passage(exchange, scope, receive, send)
         token = otel_context.attach(exchange.context)
@@ -92,6 +97,20 @@ class InferenceLog:
         except Exception:  # noqa: BLE001 - never into the service
             _guard.fault("beginning an inference")
             return None
+
+
+def _delivering(send: _Send) -> _Send:
+    """Deliver what there is when the application has shut down: some servers end the process right after that."""
+
+    async def sent(message: _Message) -> None:
+        if message.get("type") in {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}:
+            try:
+                flush(_SHUTDOWN_SECONDS)  # nothing is left to be served meanwhile
+            except Exception:  # noqa: BLE001 - never into the service
+                _guard.fault("delivering at a service's end")
+        await send(message)
+
+    return sent
 
 
 class _Passage:

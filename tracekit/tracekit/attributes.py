@@ -68,6 +68,10 @@ ERROR_TYPE = "error.type"
 CANCELLED = "tracekit.cancelled"  # true: its task was cancelled, which is no error
 PARTIAL = "tracekit.output.partial"  # true: its consumer stopped early, so the output is what had come so far
 
+# Sampling. On a trace's root, the word that counts.
+SAMPLE_PROBABILITY = "tracekit.sample.probability"  # how probable it was that this trace is delivered
+SAMPLE_REASON = "tracekit.sample.reason"  # keep | error: why it was delivered in any case
+
 # A score is OpenTelemetry's evaluation event, as a log record on the trace it judges.
 SCORE_EVENT = "gen_ai.evaluation.result"
 SCORE_NAME = "gen_ai.evaluation.name"
@@ -91,7 +95,7 @@ VERSION_PROMPTS = "tracekit.agent.prompts"
 VERSION_DEPENDENCIES = "tracekit.agent.dependencies"
 VERSION_ALIAS = "tracekit.agent.alias"  # a movable name that is to point at the version
 
-# One request and response of a served agent, as a log record. SESSION, USER, AGENT_NAME and AGENT_VERSION stand on it too.
+# One request and response of a served agent, as a log record; SESSION, USER, AGENT_NAME and AGENT_VERSION say whose.
 INFERENCE_EVENT = "tracekit.inference"
 INFERENCE_REQUEST_ID = "tracekit.inference.request_id"
 INFERENCE_ENDPOINT = "tracekit.inference.endpoint"  # the route's template where it is known, else the path

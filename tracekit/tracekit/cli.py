@@ -24,8 +24,10 @@ def main(argv: list[str] | None = None) -> int:
         argv: The words after `tracekit`; the process's own when not given.
     """
     words = sys.argv[1:] if argv is None else argv
-    debug = "--debug" in words
-    words = [word for word in words if word != "--debug"]
+    # What follows `run` is another program's.
+    ours = words.index("run") if next((word for word in words if word[:1] != "-"), None) == "run" else len(words)
+    debug = "--debug" in words[:ours]
+    words = [word for word in words[:ours] if word != "--debug"] + words[ours:]
     try:
         return _run(words)
     except TracekitError as error:

@@ -149,6 +149,8 @@ class SegmentWriter:
         self._size += len(block)
 
     def _open(self) -> int:
+        if self._file is not None and os.fstat(self._file).st_nlink == 0:
+            self._abandon()  # somebody removed the store: what is appended to a removed file is nowhere
         if self._file is None:
             self._file = self._begin()
         return self._file

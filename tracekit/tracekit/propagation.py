@@ -1,7 +1,7 @@
 """Traces across threads, processes and services: `carry`, `inject`, `extract`.
 
-Between services and processes the trace goes as W3C headers: `traceparent` and `tracestate` for the trace, `baggage` for
-the session and the user; `OTEL_PROPAGATORS` chooses other formats, as everywhere in OpenTelemetry.
+Between services and processes the trace goes as W3C headers: `traceparent` and `tracestate` for the trace, `baggage`
+for the session and the user; `OTEL_PROPAGATORS` chooses other formats, as everywhere in OpenTelemetry.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ import functools
 import inspect
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -22,6 +21,9 @@ from opentelemetry.util.types import AttributeValue
 
 from tracekit import _guard
 from tracekit._identity import facts, leave, with_facts
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor  # slow to import, and not everybody has pools
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,6 +41,7 @@ def inject(headers: Headers | None = None) -> Headers:
         The headers.
 
     Example:
+        >>> import tracekit
         >>> with tracekit.span("ask the other service"):
         ...     sorted(inject({"accept": "text/plain"}))
         ['accept', 'traceparent']
@@ -65,6 +68,7 @@ def extract(headers: Received) -> Continued:
         A block to be used with `with` or `async with`; it gives the trace's id, `None` where the headers have none.
 
     Example:
+        >>> import tracekit
         >>> headers = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
         >>> with extract(headers) as trace_id, tracekit.span("answer"):
         ...     trace_id
@@ -117,6 +121,8 @@ def carry(function: Callable[P, R]) -> Callable[P, R]:
         function: What is to run elsewhere.
 
     Example:
+        >>> import tracekit
+        >>> from concurrent.futures import ThreadPoolExecutor
         >>> with tracekit.span("outer"), ThreadPoolExecutor() as pool:
         ...     pool.submit(carry(tracekit.trace_id)).result() == tracekit.trace_id()
         True
@@ -134,6 +140,7 @@ class Carried(Generic[P, R]):
         self._context = context
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function in its context."""
         token = otel_context.attach(self._context)
         try:
             result = self._function(*args, **kwargs)
@@ -189,23 +196,27 @@ def _plain(headers: Received) -> dict[str, str]:
 
 
 _original_start = threading.Thread.start
-_original_submit = ThreadPoolExecutor.submit
 
 
 def carry_into_threads() -> None:
     """Make every new thread, and every call that a thread pool is given, run in the trace that it comes from."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - as above
+
     if threading.Thread.start is _original_start:
         threading.Thread.start = _start  # type: ignore[method-assign]  # what the user has asked for
-    if ThreadPoolExecutor.submit is _original_submit:
-        ThreadPoolExecutor.submit = _submit  # type: ignore[method-assign,assignment]  # as above
+    if not hasattr(ThreadPoolExecutor.submit, "tracekit_original"):
+        ThreadPoolExecutor.submit = _submitting(ThreadPoolExecutor.submit)  # type: ignore[method-assign]  # as above
 
 
 def leave_threads_alone() -> None:
     """Undo `carry_into_threads`."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - as above
+
     if threading.Thread.start is _start:
         threading.Thread.start = _original_start  # type: ignore[method-assign]
-    if ThreadPoolExecutor.submit is _submit:
-        ThreadPoolExecutor.submit = _original_submit  # type: ignore[method-assign]
+    submit: Any = ThreadPoolExecutor.submit
+    if hasattr(submit, "tracekit_original"):
+        ThreadPoolExecutor.submit = submit.tracekit_original  # type: ignore[method-assign]
 
 
 @functools.wraps(_original_start)
@@ -232,14 +243,20 @@ def _start(self: threading.Thread) -> None:
         raise
 
 
-@functools.wraps(_original_submit)
-def _submit(self: ThreadPoolExecutor, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-    context = otel_context.get_current()
-    if not context:
-        return _original_submit(self, fn, *args, **kwargs)
-    # A worker that is begun here outlives this trace: it must not be in it.
-    token = otel_context.attach(Context())
-    try:
-        return _original_submit(self, Carried(fn, context), *args, **kwargs)
-    finally:
-        leave(token)
+def _submitting(original: Any) -> Any:
+    @functools.wraps(original)
+    def submit(self: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        context = otel_context.get_current()
+        if not context:
+            future: Future[Any] = original(self, fn, *args, **kwargs)
+            return future
+        # A worker that is begun here outlives this trace: it must not be in it.
+        token = otel_context.attach(Context())
+        try:
+            future = original(self, Carried(fn, context), *args, **kwargs)
+        finally:
+            leave(token)
+        return future
+
+    submit.tracekit_original = original  # type: ignore[attr-defined]
+    return submit

@@ -55,7 +55,23 @@ SETTINGS: dict[str, Setting] = {
         Setting("agent_version", ("TRACEKIT_AGENT_VERSION",), None, "The agent's version, put on every span."),
         Setting("environment", ("TRACEKIT_ENVIRONMENT",), None, "Where the process runs: production, staging, dev."),
         Setting("service", ("OTEL_SERVICE_NAME",), None, "The service's name."),
-        Setting("capture_content", ("TRACEKIT_CAPTURE_CONTENT",), "1", "0 keeps inputs and outputs out of spans."),
+        Setting(
+            "capture_content",
+            ("TRACEKIT_CAPTURE_CONTENT", "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"),
+            "1",
+            "0 keeps inputs and outputs out of spans.",
+        ),
+        Setting(
+            "redact",
+            ("TRACEKIT_REDACT",),
+            "keys,secrets",
+            "What is redacted before it leaves the process: keys, secrets, personal, email, card, iban, phone, or off.",
+        ),
+        Setting("sample", ("TRACEKIT_SAMPLE",), None, "How many of the traces are delivered, from 0 to 1."),
+        Setting("sample_errors", ("TRACEKIT_SAMPLE_ERRORS",), "0", "1 delivers every trace that has an error."),
+        Setting("spool", ("TRACEKIT_SPOOL",), None, "Where spans wait for an endpoint; the user's cache folder."),
+        Setting("spool_mb", ("TRACEKIT_SPOOL_MB",), "64", "How many MiB may wait for an endpoint; 0 keeps none."),
+        Setting("handle_sigterm", ("TRACEKIT_HANDLE_SIGTERM",), "0", "1 delivers what there is at SIGTERM."),
         Setting("disabled", ("TRACEKIT_DISABLED", "OTEL_SDK_DISABLED"), "0", "1 turns the SDK off."),
         Setting(
             "instrument",
@@ -65,6 +81,12 @@ SETTINGS: dict[str, Setting] = {
         ),
         Setting("propagate_threads", ("TRACEKIT_PROPAGATE_THREADS",), "0", "1 carries the trace into new threads."),
         Setting("baggage", ("TRACEKIT_BAGGAGE",), "1", "0 keeps session and user from the services that are called."),
+        Setting(
+            "update_golden",
+            ("TRACEKIT_UPDATE_GOLDEN",),
+            "0",
+            "1 writes golden files of spans anew, in tests that compare.",
+        ),
         Setting("host", ("TRACEKIT_HOST",), "127.0.0.1", "The address that the collector listens on."),
         Setting("port", ("TRACEKIT_PORT",), "4318", "The port that the collector listens on."),
         Setting("judge_model", ("TRACEKIT_JUDGE_MODEL",), None, "The model that judges ask unless told otherwise."),
@@ -72,6 +94,9 @@ SETTINGS: dict[str, Setting] = {
         Setting("openai_api_key", ("OPENAI_API_KEY",), None, "Key for that server; never written anywhere."),
     )
 }
+
+
+_OFF = frozenset({"0", "false", "no", "off", "", "no_content", "event_only"})
 
 
 def setting(name: str, given: str | None = None) -> str | None:
@@ -114,8 +139,8 @@ def origin(name: str) -> str:
 
 
 def switch(name: str) -> bool:
-    """Whether an on/off setting is on; 0, false, no and off mean off."""
-    return (setting(name) or "0").strip().lower() not in {"0", "false", "no", "off", ""}
+    """Whether an on/off setting is on; 0, false, no and off mean off, and so do OpenTelemetry's words for that."""
+    return (setting(name) or "0").strip().lower() not in _OFF
 
 
 def store_path(given: str | os.PathLike[str] | None = None) -> Path:

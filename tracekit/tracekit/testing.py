@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
-from collections.abc import Iterator
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from opentelemetry import context as otel_context
@@ -15,7 +19,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
-from tracekit import _delivery
+from tracekit import _delivery, settings
 from tracekit import attributes as names
 from tracekit._runtime import Runtime, runtime
 
@@ -110,24 +114,61 @@ class Recorder(SpanProcessor):
         by_id = {_ids(span): span.name for span in found}
         return [_recorded(span, by_id) for span in found]
 
-    def find(self, *, name: str | None = None, step: str | None = None) -> RecordedSpan:
-        """The one span of a name or step kind.
+    def find(
+        self,
+        *,
+        name: str | None = None,
+        step: str | None = None,
+        status: str | None = None,
+        attributes: Mapping[str, object] | None = None,
+    ) -> RecordedSpan:
+        """The one span that fits.
 
         Args:
             name: The span's name, or how it ends: `search` finds `execute_tool search`.
             step: The step kind.
+            status: `unset`, `ok` or `error`.
+            attributes: What it carries, among others.
 
         Raises:
-            LookupError: There is none, or more than one.
+            LookupError: There is none, or more than one; the message shows what was recorded.
         """
-        found = [
+        found = self.all(name=name, step=step, status=status, attributes=attributes)
+        if len(found) != 1:
+            given = {"name": name, "step": step, "status": status, "attributes": attributes}
+            wanted = ", ".join(f"{key}={value!r}" for key, value in given.items() if value is not None)
+            recorded = self.tree().replace("\n", "\n  ") or "nothing"
+            raise LookupError(f"{len(found)} spans have {wanted or 'no conditions'}; recorded:\n  {recorded}")
+        return found[0]
+
+    one = find
+
+    def all(
+        self,
+        *,
+        name: str | None = None,
+        step: str | None = None,
+        status: str | None = None,
+        attributes: Mapping[str, object] | None = None,
+    ) -> list[RecordedSpan]:
+        """Every span that fits, in the order of their beginning; the conditions are those of `find`."""
+        return [
             span
             for span in self.spans
-            if (name is None or span.name == name or span.name.endswith(f" {name}")) and step in (None, span.step)
+            if (name is None or span.name == name or span.name.endswith(f" {name}"))
+            and step in (None, span.step)
+            and status in (None, span.status)
+            and all(span.attributes.get(key) == value for key, value in (attributes or {}).items())
         ]
-        if len(found) != 1:
-            raise LookupError(f"{len(found)} spans have name={name!r}, step={step!r}; recorded:\n{self.tree()}")
-        return found[0]
+
+    def children(self, span: RecordedSpan) -> list[RecordedSpan]:
+        """The spans right below another one, in the order of their beginning."""
+        return [child for child in self.spans if child.parent_id == span.span_id and child.trace_id == span.trace_id]
+
+    def clear(self) -> None:
+        """Forget what has been recorded so far; ids and the clock go on."""
+        self._ended.clear()
+        self.records.clear()
 
     def tree(self) -> str:
         """The spans as an indented outline: each line a name, and `!` with the class of its error.
@@ -141,21 +182,26 @@ class Recorder(SpanProcessor):
             plan
               execute_tool look
         """
+        lines = []
+        for depth, span in self._outline():
+            failed = f" !{span.error or 'error'}" if span.status == "error" else ""
+            lines.append(f"{'  ' * depth}{span.name}{failed}")
+        return "\n".join(lines)
+
+    def _outline(self) -> list[tuple[int, RecordedSpan]]:
+        """The spans from the roots downwards, each with its depth."""
         spans = self.spans
         known = {span.span_id for span in spans}
         children: dict[str | None, list[RecordedSpan]] = {}
         for span in spans:
             children.setdefault(span.parent_id if span.parent_id in known else None, []).append(span)
-        lines: list[str] = []
-
-        def add(parent: str | None, depth: int) -> None:
-            for span in children.get(parent, []):
-                failed = f" !{span.error or 'error'}" if span.status == "error" else ""
-                lines.append(f"{'  ' * depth}{span.name}{failed}")
-                add(span.span_id, depth + 1)
-
-        add(None, 0)
-        return "\n".join(lines)
+        outline: list[tuple[int, RecordedSpan]] = []
+        left = [(0, root) for root in reversed(children.get(None, []))]
+        while left:
+            depth, span = left.pop()
+            outline.append((depth, span))
+            left += [(depth + 1, child) for child in reversed(children.get(span.span_id, []))]
+        return outline
 
 
 @contextmanager
@@ -206,6 +252,71 @@ def recorded(
     finally:
         otel_context.detach(token)
         _swapped(before)
+
+
+def golden(
+    recorder: Recorder,
+    path: str | os.PathLike[str],
+    *,
+    attributes: Sequence[str] = (names.STEP, names.INPUT, names.OUTPUT),
+    update: bool | None = None,
+) -> None:
+    """Compare what was recorded with a golden file: the tree of spans, their errors and some of their attributes.
+
+    Args:
+        recorder: What was recorded.
+        path: The golden file; it is text to be read, kept beside the test.
+        attributes: The attributes that are compared.
+        update: Whether the file is written anew; when not given, `pytest --update-golden` or the setting
+            `update_golden` says so.
+
+    Raises:
+        AssertionError: They differ, or there is no golden file yet; the message shows the difference.
+
+    Example:
+        >>> import tempfile, tracekit
+        >>> file = Path(tempfile.mkdtemp()) / "look.txt"
+        >>> with recorded() as recorder, tracekit.span("look", step="tool", input={"q": "x"}):
+        ...     pass
+        >>> golden(recorder, file, update=True)
+        >>> print(file.read_text(encoding="utf-8"), end="")
+        - execute_tool look
+            tracekit.step: tool
+            input.value: {"q": "x"}
+    """
+    file = Path(path)
+    found = "".join(f"{line}\n" for line in _dump(recorder, attributes))
+    if settings.switch("update_golden") if update is None else update:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(found, encoding="utf-8", newline="\n")
+        return
+    mend = "run pytest with --update-golden (or set TRACEKIT_UPDATE_GOLDEN=1) if this is as it should be"
+    try:
+        expected = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise AssertionError(f"there is no golden file {file}; {mend}. It would be:\n{found}") from None
+    if found != expected:
+        lines = difflib.unified_diff(
+            expected.splitlines(), found.splitlines(), f"{file.name} (expected)", "recorded", lineterm="", n=5
+        )
+        raise AssertionError(f"the spans differ from {file}; {mend}\n" + "\n".join(lines))
+
+
+def _dump(recorder: Recorder, attributes: Sequence[str]) -> Iterator[str]:
+    for depth, span in recorder._outline():  # noqa: SLF001 - its own module
+        indent = "  " * depth
+        failed = f" !{span.error or 'error'}" if span.status == "error" else ""
+        yield f"{indent}- {_line(span.name)}{failed}"
+        for name in attributes:
+            if name in span.attributes:
+                yield f"{indent}    {name}: {_line(span.attributes[name])}"
+
+
+def _line(value: object) -> str:
+    """A value on one line: text as it is where that is clear, all else as JSON."""
+    if isinstance(value, str) and value.isprintable() and value.strip() == value and value:
+        return value
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _swapped(new: Runtime) -> Runtime:
