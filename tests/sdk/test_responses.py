@@ -314,7 +314,7 @@ def test_without_the_content_the_tokens_are_recorded_all_the_same(recorder: Reco
         [],
         [{"role": "user", "content": "x"}],
     ],
-    ids=str,
+    ids=lambda answer: type(answer).__name__,
 )
 def test_what_is_no_response_is_none(value: Any) -> None:
     assert _responses.read(value) is None
