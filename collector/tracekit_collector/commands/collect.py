@@ -13,6 +13,8 @@ from tracekit.command import Command, add_store_option
 from tracekit.errors import SettingError
 from tracekit.settings import setting
 
+_LOOK_SECONDS = 0.2
+
 
 def command() -> Command:
     """The command `collect`."""
@@ -87,7 +89,9 @@ def _run(arguments: argparse.Namespace) -> int:
             if not _is_loopback(host):
                 reach = "can be reached from other machines, and whoever reaches it can write to this store"
                 print(f"warning: {host} {reach}", file=sys.stderr, flush=True)
-            stopping.wait()
+            # A signal that the system hands to another thread does not wake a main thread that waits without an end.
+            while not stopping.wait(_LOOK_SECONDS):
+                pass
             print("stopping: settling what is left", file=sys.stderr, flush=True)
     return 0
 
