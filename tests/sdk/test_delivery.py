@@ -180,7 +180,7 @@ def test_large_spans_go_in_batches_of_bounded_size() -> None:
 
 def test_the_thread_rests_between_batches_unless_somebody_waits(monkeypatch) -> None:
     monkeypatch.setattr(_batch, "_MODESTY", 1e12)
-    monkeypatch.setattr(_batch, "DELAY", 30.0)
+    monkeypatch.setattr(_batch, "DELAY", 0.5)
     first = threading.Event()
     batches: list[int] = []
 
@@ -192,10 +192,24 @@ def test_the_thread_rests_between_batches_unless_somebody_waits(monkeypatch) -> 
     queue: _batch.Batch[int] = _batch.Batch("things", export, size_of=lambda _: 1)
     for number in range(4 * _batch.BATCH):
         queue.put(number)
+    assert batches == []  # a burst is made first and delivered after
     assert first.wait(5)
     assert len(batches) < 4
     assert queue.flush(5)
     assert sum(batches) == sum(range(4 * _batch.BATCH))
+    assert queue.close(5)
+
+
+def test_a_queue_that_fills_up_does_not_wait_for_the_delay(monkeypatch) -> None:
+    monkeypatch.setattr(_batch, "DELAY", 30.0)
+    monkeypatch.setattr(_batch, "PRESSING", 10)
+    delivered = threading.Event()
+    queue: _batch.Batch[int] = _batch.Batch("things", lambda _: not delivered.set(), size_of=lambda _: 1)
+    for number in range(9):
+        queue.put(number)
+    assert not delivered.is_set()
+    queue.put(9)
+    assert delivered.wait(5)
     assert queue.close(5)
 
 

@@ -1,8 +1,9 @@
 """A queue and the thread that empties it: what stands between a span's end and its way out.
 
-The thread takes what has come every half second, or as soon as a batch is full, in batches of bounded count and size.
+The thread takes what has come every second, or when the queue fills up, in batches of bounded count and size: a burst
+is made first and delivered after, because encoding a span takes as much of the interpreter's time as making it.
 Nobody who puts something in waits for the way out, but for one case: a full queue before a local inbox, where waiting
-a moment is better than losing. What is dropped is counted and said once. While the queue is not half full and nobody
+a moment is better than losing. What is dropped is counted and said once. While the queue is not pressing and nobody
 waits for it, the thread takes no more than a fifth of the interpreter's time from the code that is traced.
 """
 
@@ -24,9 +25,10 @@ from tracekit import _guard
 Item = TypeVar("Item")
 
 QUEUE = 1 << 15  # a hundred megabytes of spans of a few kilobytes
+PRESSING = QUEUE * 3 // 4
 BATCH = 512
 BATCH_BYTES = 4 << 20
-DELAY = 0.5
+DELAY = 1.0
 _MODESTY = 4.0  # how long to rest, in times of the work that a batch was
 THREAD_PREFIX = "tracekit-"
 
@@ -89,7 +91,7 @@ class Batch(Generic[Item]):
         queue.append(item)
         if self._thread is None:
             self._start()
-        if len(queue) >= BATCH and not self._wake.is_set():
+        if len(queue) >= PRESSING and not self._wake.is_set():
             self._wake.set()
 
     def flush(self, timeout: float) -> bool:
@@ -153,7 +155,7 @@ class Batch(Generic[Item]):
                 self._done += len(batch)
                 self._in_hand = 0
                 self._progress.notify_all()
-            if 0 < len(self._queue) < QUEUE // 2 and not self._closed:
+            if 0 < len(self._queue) < PRESSING and not self._closed:
                 self._hurry.wait(min(DELAY, _MODESTY * (time.thread_time() - begun)))
         self._hurry.clear()
 
