@@ -21,7 +21,7 @@ def command() -> Command:
         configure=_configure,
         examples=(
             "tracekit demo",
-            "tracekit demo --store /tmp/demo --output /tmp/demo.html",
+            "tracekit demo --store demo --output demo.html",
             "OPENAI_BASE_URL=http://127.0.0.1:8000/v1 tracekit demo --model small-1",
         ),
     )
