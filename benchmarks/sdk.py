@@ -52,7 +52,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--spans", type=int, default=1_000_000, help="over which memory is watched; 0 for not at all")
     parser.add_argument("--only-grow", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--only-burst", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--target", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.only_burst:
+        _make_burst(arguments.only_burst, arguments.target)
+        return
     if arguments.only_grow:
         _grow(arguments.only_grow)
         return
@@ -61,16 +66,14 @@ def main() -> None:
     os.environ["TRACEKIT_STORE"] = tempfile.mkdtemp()
     tracekit.init(tracer_provider=provider)
     _silence()
-    costs: dict[str, float] = {}
     for case, text in ((SMALL, "what is up"), (KILOBYTE, "x" * 1024)):
-        taken = _compare(case, _sync_subjects(provider, text), arguments.traces, arguments.rounds)
-        costs = costs or taken
+        _compare(case, _sync_subjects(provider, text), arguments.traces, arguments.rounds)
         _compare(f"{case}, async", _async_subjects(provider, text), arguments.traces, arguments.rounds)
     _inference_log(arguments.traces, arguments.rounds)
     tracekit.shutdown()
     _import_time()
     _automatic_version()
-    _kept(costs["decorated"])
+    _kept()
     if arguments.spans:
         _memory(arguments.spans)
 
@@ -231,8 +234,8 @@ def _static(name: str) -> dict[str, Any]:
     return {key: value for key, value in span.attributes.items() if not key.startswith(said_each_time)}
 
 
-def _compare(case: str, subjects: Subjects, traces: int, rounds: int) -> dict[str, float]:
-    """Microseconds a span by subject, as the median over rounds."""
+def _compare(case: str, subjects: Subjects, traces: int, rounds: int) -> None:
+    """Print microseconds a span by subject, as the median over rounds."""
     times: dict[str, list[float]] = {name: [] for name in subjects}
     single: dict[str, list[float]] = {name: [] for name in subjects}
     order = list(subjects)
@@ -259,7 +262,6 @@ def _compare(case: str, subjects: Subjects, traces: int, rounds: int) -> dict[st
             "ratio_to_by_hand": round(statistics.median(ratios), 3),
         }
         _print(f"span, {case}, {name}", figures)
-    return {name: statistics.median(taken) for name, taken in times.items()}
 
 
 def _import_time() -> None:
@@ -330,40 +332,61 @@ def _automatic_version() -> None:
     _print("agent version, the first span", {"ms_auto": figures["auto"], "ms_given": figures["1"]})
 
 
-def _kept(us_per_span: float) -> None:
+def _kept() -> None:
     """Make traces of ten spans back to back, with default settings, and count what is stored afterwards.
 
     2,000 traces fit into the queue and are delivered after; 10,000 do not, and share the interpreter with delivery.
-
-    Args:
-        us_per_span: What the decorators alone cost, with spans that end in a processor that does nothing.
+    Beside each, in turns, the same traces with spans that end in a processor that does nothing.
     """
-    from tracekit_collector.store import Store
-
     for target, traces in (("local store", 2_000), ("collector", 2_000), ("local store", 10_000)):
-        store = Path(tempfile.mkdtemp())
-        begun = time.perf_counter()
-        with _collecting(store) if target == "collector" else contextlib.nullcontext() as endpoint:
-            tracekit.init(store=None if endpoint else store, endpoint=endpoint)
-            run = _decorated(tracekit.tool, "what is up")
-            run(10)
-            begun = time.perf_counter()
-            run(traces)
-            made = time.perf_counter() - begun
-            shut = tracekit.shutdown(120)
-            done = time.perf_counter() - begun
-        with Store.open(store) as opened:
-            stored = opened.sql("SELECT count(DISTINCT span_id) FROM spans").fetchall()[0][0] - 10 * SPANS
+        taken: list[dict[str, float]] = []
+        alone: list[dict[str, float]] = []
+        for _ in range(3):
+            alone.append(_burst("nowhere", traces))
+            taken.append(_burst(target, traces))
         figures = {
-            "made": traces * SPANS,
-            "stored": stored,
-            "seconds_to_make": round(made, 2),
-            "seconds_of_decorators": round(us_per_span * traces * SPANS / 1e6, 2),
-            "seconds_to_hand_over": round(done, 2),
-            "handed_over": shut,
+            "made": taken[0]["made"],
+            "stored": min(each["stored"] for each in taken),
+            **{name: statistics.median(each[name] for each in taken) for name in ("seconds_to_make", "cpu_seconds")},
+            "seconds_of_decorators": statistics.median(each["seconds_to_make"] for each in alone),
+            "cpu_seconds_of_decorators": statistics.median(each["cpu_seconds"] for each in alone),
+            "seconds_to_hand_over": statistics.median(each["seconds_to_hand_over"] for each in taken),
         }
         _print(f"{traces * SPANS:,} spans back to back, {target}", figures)
-        shutil.rmtree(store)
+
+
+def _burst(target: str, traces: int) -> dict[str, float]:
+    """Make traces in a process of its own, and count what is stored of them; CPU is the thread's that makes them."""
+    from tracekit_collector.store import Store
+
+    store = Path(tempfile.mkdtemp())
+    with _collecting(store) if target == "collector" else contextlib.nullcontext() as endpoint:
+        words = [sys.executable, __file__, "--only-burst", str(traces), "--target", endpoint or target]
+        environment = {**os.environ, "TRACEKIT_STORE": str(store)}
+        done = subprocess.run(words, capture_output=True, text=True, check=True, env=environment)
+    with Store.open(store) as opened:
+        stored = opened.sql("SELECT count(DISTINCT span_id) FROM spans").fetchall()[0][0] - SPANS
+    shutil.rmtree(store)
+    return {**json.loads(done.stdout), "made": traces * SPANS, "stored": stored}
+
+
+def _make_burst(traces: int, target: str) -> None:
+    if target == "nowhere":
+        provider = TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(SpanProcessor())
+        tracekit.init(tracer_provider=provider)
+        _silence()
+    else:
+        tracekit.init(endpoint=target if target.startswith("http") else None)
+    run = _decorated(tracekit.tool, "what is up")
+    run(1)
+    begun, cpu = time.perf_counter(), time.thread_time()
+    run(traces)
+    made, used = time.perf_counter() - begun, time.thread_time() - cpu
+    tracekit.shutdown(120)
+    handed = time.perf_counter() - begun
+    figures = {"seconds_to_make": made, "cpu_seconds": used, "seconds_to_hand_over": handed}
+    print(json.dumps({name: round(seconds, 3) for name, seconds in figures.items()}))
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from tracekit import _guard
 from tracekit import attributes as names
 from tracekit._batch import Batch
 from tracekit._identity import facts
+from tracekit._wire import taken
 from tracekit.errors import SettingError
 from tracekit.inbox import Signal
 from tracekit.sampling import TailSampler
@@ -61,7 +62,7 @@ def batch_for(outlet: Outlet, name: str) -> Batch[Any]:
 
 
 def _size(item: Any) -> int:
-    attributes = getattr(item, "attributes", None) or {}
+    attributes = item[-2] if type(item) is tuple else getattr(item, "attributes", None) or {}
     return 200 + sum(len(value) if isinstance(value, str) else 16 for value in attributes.values())
 
 
@@ -130,12 +131,12 @@ class Relay(SpanProcessor):
                 except Exception:  # noqa: BLE001 - never into the code that ends a span
                     _guard.fault("sampling a span")
         elif batch is not None and span.context is not None and span.context.trace_flags.sampled:
-            batch.put(span)
+            batch.put(taken(span))
 
     def put(self, span: ReadableSpan) -> None:
         """Queue a span that is to be delivered."""
         if self.batch is not None:
-            self.batch.put(span)
+            self.batch.put(taken(span))
 
     def shutdown(self) -> None:
         """The provider is being shut down: deliver what there is."""

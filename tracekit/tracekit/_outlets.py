@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
 from tracekit import _guard
 from tracekit._delivery import signal_url
 from tracekit._redacted import redact_request
 from tracekit._sender import Answer, Sender
 from tracekit._spool import Spool, spool_folder
+from tracekit._wire import SpanEncoder
 from tracekit.errors import StoreError
 from tracekit.inbox import SegmentWriter, Signal
 from tracekit.redaction import Redactor
@@ -41,22 +41,26 @@ class Encoder:
     """
 
     def __init__(self, signal: Signal, redactor: Redactor | None) -> None:
-        self._encode: Callable[[Sequence[Any]], Any] = encode_spans if signal == "traces" else encode_logs
         self._redactor = redactor
+        self._request: Callable[[Sequence[Any]], bytes]
+        self._request = SpanEncoder(redactor).request if signal == "traces" else self._of_records
 
     def requests(self, batch: Sequence[Any]) -> list[bytes]:
         """One request for all; where one of them cannot be encoded, one for each half that can."""
         try:
-            request = self._encode(batch)
-            if self._redactor is not None:
-                redact_request(request, self._redactor)
-            return [request.SerializeToString()]
+            return [self._request(batch)]
         except Exception:  # noqa: BLE001 - another instrumentation's odd attribute costs its span, not the batch
             if len(batch) == 1:
                 _guard.fault("encoding a span or record")
                 return []
         half = len(batch) // 2
         return self.requests(batch[:half]) + self.requests(batch[half:])
+
+    def _of_records(self, records: Sequence[Any]) -> bytes:
+        request = encode_logs(records)
+        if self._redactor is not None:
+            redact_request(request, self._redactor)
+        return request.SerializeToString()
 
 
 class InboxOutlet:

@@ -89,6 +89,11 @@ class Redactor:
         """What has been judged already: the sensitive name, or none, of keys, and short texts that hold nothing."""
         return self._judged, self._clean
 
+    @property
+    def pure(self) -> bool:
+        """Whether the same text under the same key is always redacted alike: a function of the user's may not do so."""
+        return not self._functions
+
     def attributes(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
         """The attributes as they may be seen; unchanged values are the very same.
 
