@@ -24,16 +24,26 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tracek
 
 @pytest.fixture(scope="session")
 def python() -> Path:
-    """The interpreter of an environment with everything in requirements.txt; made where it is not there yet."""
-    requirements = HERE / "requirements.txt"
+    """The interpreter of an environment with everything in requirements.txt."""
+    return _interpreter("instrumentations", HERE / "requirements.txt")
+
+
+@pytest.fixture(scope="session")
+def clients_python() -> Path:
+    """The interpreter of an environment with everything in requirements-clients.txt."""
+    return _interpreter("clients", HERE / "requirements-clients.txt")
+
+
+def _interpreter(name: str, requirements: Path) -> Path:
+    """The interpreter of an environment, which is made where it is not there yet."""
     digest = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
     version = "{}.{}".format(*sys.version_info)
-    folder = CACHE / f"instrumentations-{version}-{digest}"
+    folder = CACHE / f"{name}-{version}-{digest}"
     CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / ".lock").open("w") as lock:
+    with (CACHE / f".lock-{name}").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "complete").exists():
-            for old in CACHE.glob(f"instrumentations-{version}-*"):
+            for old in CACHE.glob(f"{name}-{version}-*"):
                 shutil.rmtree(old)
             _make(folder, requirements)
     return folder / "bin" / "python"

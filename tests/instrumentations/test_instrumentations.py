@@ -29,10 +29,11 @@ class Desk:
     def __init__(self, python: Path, ours: Path, models: Any, folder: Path) -> None:
         self._python = python
         self._models = models
-        self._folder = folder
+        self.folder = folder
         self._environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "COVERAGE"))},
             "PYTHONPATH": str(ours),
+            "MODELS": models.url.removesuffix("/v1"),
             "OPENAI_BASE_URL": models.url,
             "OPENAI_API_KEY": "unused",
         }
@@ -40,7 +41,7 @@ class Desk:
     def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [self._python, *words],
-            cwd=self._folder,
+            cwd=self.folder,
             env={**self._environment, **environment},
             capture_output=True,
             text=True,
@@ -55,7 +56,7 @@ class Desk:
         done = self.run(*words, **environment)
         assert done.returncode == 0, done.stderr
         assert done.stdout == f"{ANSWER}\n", done.stderr
-        with Store.open(self._folder / ".tracekit") as store:
+        with Store.open(self.folder / ".tracekit") as store:
             found = store.trace_ids()
             assert len(found) == 1, store.sql("SELECT trace_id, parent_span_id, name, scope FROM spans").dicts()
             scopes = [json.loads(row["scope"])["name"] for row in store.sql("SELECT scope FROM spans").dicts()]
@@ -69,15 +70,15 @@ def desk(python: Path, ours: Path, models: Any, tmp_path: Path) -> Desk:
     return Desk(python, ours, models, tmp_path)
 
 
+@pytest.fixture
+def clients_desk(clients_python: Path, ours: Path, models: Any, tmp_path: Path) -> Desk:
+    """A desk in the environment of clients, where OpenLLMetry's instrumentations are the only ones."""
+    return Desk(clients_python, ours, models, tmp_path)
+
+
 def check(trace: Any, models: Any) -> None:
     """What holds of each agent's trace, whoever recorded the parts that are not ours."""
-    spans = {span.span_id: span for span in trace.spans}
-    roots = [span for span in trace.spans if span.parent_span_id not in spans]
-    assert [span.name for span in roots] == ["invoke_agent desk"]
-    assert (trace.agent_name, trace.session_id, trace.user_id, trace.status) == ("desk", "chat-1", "ada", "ok")
-    assert trace.input == '{"question": "When does the library open on sunday?"}'
-    assert "10 to 16" in trace.output
-
+    check_tree(trace)
     assert len(models.requests) == 2
     assert len(trace.model_calls) == 2
     assert {call.model for call in trace.model_calls} == {"scripted-1"}
@@ -87,6 +88,16 @@ def check(trace: Any, models: Any) -> None:
 
     assert [(call.name, call.arguments) for call in trace.tool_calls] == [("opening_hours", {"day": "sunday"})]
     assert "10 to 16" in str(trace.tool_calls[0].result)
+
+
+def check_tree(trace: Any) -> None:
+    """One tree, below our agent's span."""
+    spans = {span.span_id: span for span in trace.spans}
+    roots = [span for span in trace.spans if span.parent_span_id not in spans]
+    assert [span.name for span in roots] == ["invoke_agent desk"]
+    assert (trace.agent_name, trace.session_id, trace.user_id, trace.status) == ("desk", "chat-1", "ada", "ok")
+    assert trace.input == '{"question": "When does the library open on sunday?"}'
+    assert "10 to 16" in trace.output
 
 
 @pytest.mark.parametrize(
@@ -138,3 +149,82 @@ def test_the_doctor_tells_which_instrumentations_would_be_active(desk) -> None:
         "openinference-instrumentation-openai-agents": ("openai_agents", "chosen"),
         "pydantic-ai-slim": ("pydantic_ai", "chosen"),
     }
+
+
+@pytest.mark.parametrize(
+    ("agent", "scope"),
+    [
+        ("openai_loop.py", "opentelemetry.instrumentation.openai.v1"),
+        ("anthropic_loop.py", "opentelemetry.instrumentation.anthropic"),
+    ],
+)
+def test_openllmetrys_instrumentations_make_one_trace_with_our_decorators(
+    clients_desk: Desk, models: Any, agent: str, scope: str
+) -> None:
+    trace, scopes = clients_desk.trace("-m", "tracekit", "run", str(AGENTS / agent))
+    check(trace, models)
+    assert {"tracekit", scope} <= scopes
+
+
+def test_openllmetrys_langchain_makes_one_tree_with_our_decorators(clients_desk: Desk, models: Any) -> None:
+    trace, scopes = clients_desk.trace("-m", "tracekit", "run", str(AGENTS / "langgraph_react.py"))
+    check_tree(trace)
+    assert len(models.requests) == 2
+    assert {call.name for call in trace.tool_calls} == {"opening_hours"}
+    assert {"tracekit", "opentelemetry.instrumentation.langchain"} <= scopes
+
+
+ITSELF = {
+    "openai": "ChatCompletion",
+    "openai stream": "Stream",
+    "openai async stream": "AsyncStream",
+    "anthropic": "Message",
+    "anthropic stream": "Stream",
+    "anthropic helper stream": "MessageStream",
+    "anthropic async stream": "AsyncStream",
+    "gemini": "GenerateContentResponse",
+    "langchain": "AIMessage",
+}
+ANOTHER = {"gemini stream": "generator", "gemini async stream": "async_generator", "langchain stream": "generator"}
+
+
+def test_the_responses_of_real_clients_fill_the_spans_of_model_calls(clients_desk: Desk, models: Any) -> None:
+    from tracekit_collector.store import Store
+
+    done = clients_desk.run(str(AGENTS / "clients.py"))
+    assert (done.returncode, done.stderr) == (0, "")
+    told = {name: (kind, whose) for name, kind, whose in (line.split("|") for line in done.stdout.splitlines())}
+    assert {name: told[name] for name in ITSELF} == {name: (kind, "itself") for name, kind in ITSELF.items()}
+    assert {name: told[name] for name in ANOTHER} == {name: (kind, "another") for name, kind in ANOTHER.items()}
+
+    with Store.open(clients_desk.folder / ".tracekit") as store:
+        rows = store.sql("SELECT name, scope FROM spans").dicts()  # Anthropic's client makes spans of its own too
+        names = [row["name"] for row in rows if json.loads(row["scope"])["name"] == "tracekit"]
+        traces = [store.trace(trace_id) for trace_id in store.trace_ids()]
+    assert len(traces) == len(models.requests) == len(told) == 24
+    assert sorted(names) == sorted(f"chat {name}" for name in told)
+    for trace in traces:
+        (call,) = trace.model_calls
+        name = trace.name.removeprefix("chat ")
+        assert (call.model, call.input_tokens, call.output_tokens) == ("scripted-1", 21, 8), name
+        assert call.provider == _provider(name), name
+        (said,) = call.output_messages
+        if "tool" in name:
+            (asked,) = said["parts"]
+            assert (asked["type"], asked["name"], asked["arguments"]) == (
+                "tool_call",
+                "opening_hours",
+                {"day": "sunday"},
+            ), name
+        else:
+            assert said["parts"] == [{"type": "text", "content": "On sundays: unknown"}], name
+        assert (call.ttft_ms is not None) == ("stream" in name), name
+        assert len(call.finish_reasons) == 1, name
+        if "langchain" not in name or "stream" not in name:
+            assert call.response_id, name
+
+
+def _provider(name: str) -> str:
+    if name.startswith("gemini"):
+        return "google (gemini)"
+    return "anthropic" if "anthropic" in name else "openai"

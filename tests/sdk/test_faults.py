@@ -122,7 +122,9 @@ FAULTS = {
     "an outlet that raises": Fault(
         before=RAISING.format("outlets.InboxOutlet.deliver = broken"), says="delivering spans failed"
     ),
-    "an encoder that raises": Fault(before=RAISING.format("outlets.SpanEncoder.request = broken"), says="encoding a span"),
+    "an encoder that raises": Fault(
+        before=RAISING.format("outlets.SpanEncoder.request = broken"), says="encoding a span"
+    ),
     "a processor that raises": Fault(
         before=RAISING.format("import tracekit._delivery as d; d.Relay.put = d.Batch.put = broken")
     ),

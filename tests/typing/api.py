@@ -1,4 +1,4 @@
-"""Checked by mypy, never run: what a type checker sees of the public names."""
+"""Checked by mypy and pyright, never run: what a type checker sees of the public names."""
 
 from __future__ import annotations
 

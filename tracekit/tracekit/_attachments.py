@@ -2,12 +2,17 @@
 
 The bytes go to `<store>/artifacts/<sha256>` where spans go to the local store. With an endpoint nothing but the
 description leaves the process: `{"type": "blob", "mime_type": …, "sha256": …, "bytes": …}`, `file` for a file.
+
+A text is redacted before it is written, and its description says so. What is written is not synchronised with the disk,
+for which the code that is traced would have to wait: after a loss of power an artifact may be missing or cut, which its
+name, the digest, gives away.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import io
 import os
 import threading
@@ -22,6 +27,7 @@ LARGE = 4_096
 """From how many bytes, or characters of Base64, on a binary value is an attachment."""
 
 _LARGEST = 1 << 30  # what is larger is told by its size alone
+_LARGEST_TEXT = 1 << 22  # what is larger takes too long to redact
 _PIXELS = 1 << 24
 _BLOCK = 1 << 20
 _UNKNOWN = "application/octet-stream"
@@ -100,8 +106,8 @@ def described(
         keep: As for `Attachment.describe`.
     """
     whole = bytes(content) if not isinstance(content, memoryview) else content.tobytes()
-    digest = _written(io.BytesIO(whole), keep=keep) if len(whole) <= _LARGEST else None
-    return _description("blob", mime_type or _sniffed(whole[:16]) or _UNKNOWN, digest, len(whole), name)
+    found = _described(io.BytesIO(whole), "blob", len(whole), keep=keep)
+    return _description(found, mime_type or _sniffed(whole[:16]) or _UNKNOWN, name)
 
 
 def of_text(text: str, *, mime_type: str | None = None, keep: bool = True) -> Description | None:
@@ -165,15 +171,51 @@ def _file(path: Path, mime_type: str | None, name: str | None, *, keep: bool) ->
             size = os.fstat(file.fileno()).st_size
             head = file.read(16)
             file.seek(0)
-            digest = _written(file, keep=keep) if size <= _LARGEST else None
+            found = _described(file, "file", size, keep=keep)
     except (OSError, ValueError) as error:
         return {"type": "file", "name": called, "error": f"cannot be read: {type(error).__name__}"}
-    return _description("file", mime_type or _sniffed(head) or _guessed(path) or _UNKNOWN, digest, size, called)
+    return _description(found, mime_type or _sniffed(head) or _guessed(path) or _UNKNOWN, called)
 
 
-def _description(kind: str, mime_type: str, digest: str | None, size: int, name: str | None) -> Description:
-    found: Description = {"type": kind, "mime_type": mime_type, "sha256": digest, "bytes": size, "name": name}
-    return {key: fact for key, fact in found.items() if fact is not None}
+def _described(source: BinaryIO, kind: str, size: int, *, keep: bool) -> Description:
+    """Type, digest and size of what a file holds, which is kept where there is a local store, its texts redacted."""
+    if size > _LARGEST:
+        return {"type": kind, "bytes": size}
+    keep = keep and runtime.artifacts is not None
+    if keep and runtime.redactor is not None:
+        is_text = _is_text(source)
+        if is_text and size > _LARGEST_TEXT:
+            keep = False  # the trace has its digest
+        elif is_text:
+            before = source.read().decode()
+            source.seek(0)
+            seen = str(runtime.redactor.text(before))
+            if seen != before:
+                redacted = seen.encode()
+                digest = _written(io.BytesIO(redacted), keep=True)
+                return {"type": kind, "sha256": digest, "bytes": len(redacted), "redacted": True}
+    return {"type": kind, "sha256": _written(source, keep=keep), "bytes": size}
+
+
+def _is_text(source: BinaryIO) -> bool:
+    """Whether a file holds nothing but UTF-8 text; it is at its beginning again."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for block in iter(lambda: source.read(_BLOCK), b""):
+            if b"\0" in block:
+                return False
+            decoder.decode(block)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    finally:
+        source.seek(0)
+    return True
+
+
+def _description(found: Description, mime_type: str, name: str | None) -> Description:
+    ordered: Description = {"type": found["type"], "mime_type": mime_type, **found, "name": name}
+    return {key: fact for key, fact in ordered.items() if fact is not None}
 
 
 def _sniffed(head: bytes) -> str | None:

@@ -81,6 +81,7 @@ def init(
         >>> init(disabled=True)
     """
     from tracekit import settings  # noqa: PLC0415 - keeps `import tracekit` quick
+    from tracekit.redaction import redactor  # noqa: PLC0415 - as above
 
     with runtime.lock:
         if settings.switch("disabled") if disabled is None else disabled:
@@ -105,7 +106,8 @@ def init(
             return
         first = _first(identity, parameters, prompts)
         capture = settings.switch("capture_content") if capture_content is None else capture_content
-        opener = _opener(target, store, headers, settings.setting("redact") if redact is None else redact)
+        rules = redactor(settings.setting("redact") if redact is None else redact)
+        opener = _opener(target, store, headers, rules)
         sampling = _sampling(sample, errors=sample_errors)
         provider, is_ours = _provider(tracer_provider, facts)
         explicit = endpoint is not None or bool(os.environ.get("TRACEKIT_ENDPOINT"))
@@ -119,7 +121,9 @@ def init(
         begin(provider)
         runtime.join = begin
         runtime.capture = capture
-        runtime.artifacts = None if target else settings.store_path(store).absolute() / "artifacts"
+        keeps = not target and settings.switch("attachments")
+        runtime.artifacts = settings.store_path(store).absolute() / "artifacts" if keeps else None
+        runtime.redactor = rules
         _end_well()
         if settings.switch("handle_sigterm") if handle_sigterm is None else handle_sigterm:
             from tracekit import _sigterm  # noqa: PLC0415 - as above
@@ -207,12 +211,10 @@ def _known(facts: Mapping[str, str | None]) -> dict[str, str]:
 
 
 def _opener(
-    target: str | None, store: str | os.PathLike[str] | None, headers: Mapping[str, str] | None, redact: Any
+    target: str | None, store: str | os.PathLike[str] | None, headers: Mapping[str, str] | None, rules: Any
 ) -> Opener:
     from tracekit import _delivery, _outlets, settings  # noqa: PLC0415 - the SDK comes when tracing starts, not before
-    from tracekit.redaction import redactor  # noqa: PLC0415 - as above
 
-    rules = redactor(redact)
     if target:
         _delivery.signal_url(target, "traces")
         spool, limit = settings.setting("spool"), _mebibytes(settings.setting("spool_mb"))

@@ -1,20 +1,22 @@
 """What a function returns that is not there yet: streams and awaitables are followed to their end.
 
-A future or task is returned as it is, and tells by its callback. A generator, coroutine or other iterator is returned
-behind a stand-in that sees what passes. Files, database cursors and iterators written in C that are no plain streams
-are left alone.
+The caller gets the very object wherever it can be followed in place: a future or task tells by its callback, and an
+object of a class that was written in Python by its methods (`_following`). Python lets nobody look on at a generator or
+coroutine of its own; in place of one comes another of the same type and name. Iterators written in C, such as `map`,
+are returned behind a stand-in. Files, database cursors and containers are left alone.
 """
 
 from __future__ import annotations
 
 import functools
-import inspect
 import types
-from collections.abc import Awaitable, Callable
-from typing import Any, ClassVar, cast
+from collections.abc import Callable
+from typing import Any, cast
 
 from tracekit import _guard
-from tracekit._proxies import Proxy, stand_in
+from tracekit._fitted import Held, in_place_of
+from tracekit._following import NATIVE, behind, is_observed, observe, observed_kind
+from tracekit._proxies import Proxy
 from tracekit._streams import Stream
 
 _PLAIN_MODULES = frozenset({"builtins", "itertools"})
@@ -35,22 +37,24 @@ def _sort(kind: type[Any]) -> str | None:
 
 
 def _sort_of(kind: type[Any]) -> str | None:
-    if kind in (types.GeneratorType, types.AsyncGeneratorType):
-        return "stream"
-    if kind is types.CoroutineType:
-        return "coroutine"
     if issubclass(kind, Proxy):
         return None  # a step's stream that is handed on is followed already
+    if kind is types.CoroutineType:
+        return "coroutine"
     if all(hasattr(kind, name) for name in ("add_done_callback", "cancelled", "exception", "result")):
         return "future"
+    if _is_stream(kind) or is_observed(kind):
+        return "stream"
+    is_awaitable = hasattr(kind, "__await__") and not hasattr(kind, "__aenter__")
+    return "awaitable" if is_awaitable and observed_kind(kind) is not None else None
+
+
+def _is_stream(kind: type[Any]) -> bool:
     if any(hasattr(kind, name) for name in _NO_STREAMS):
-        return None
-    steps = hasattr(kind, "__next__") or hasattr(kind, "__anext__")
-    if steps and (kind.__flags__ & _HEAP_TYPE or kind.__module__ in _PLAIN_MODULES):
-        return "stream"
-    if "Stream" in kind.__name__ and (hasattr(kind, "__iter__") or hasattr(kind, "__aiter__")):
-        return "stream"
-    return None
+        return False
+    if hasattr(kind, "__next__") or hasattr(kind, "__anext__"):
+        return bool(kind.__flags__ & _HEAP_TYPE) or kind.__module__ in _PLAIN_MODULES
+    return "Stream" in kind.__name__ and (hasattr(kind, "__iter__") or hasattr(kind, "__aiter__"))
 
 
 sort_of = cast("Callable[[type[Any]], str | None]", functools.lru_cache(maxsize=1_024)(_sort))
@@ -69,8 +73,31 @@ def followed(value: Any, stream: Stream) -> Any:
         _watch(value, stream)
         return value
     if sort == "coroutine":
-        return stand_in(_Coroutine, value)(value, stream)
-    return stand_in(_Iterator, value)(value, stream)
+        return in_place_of(value, lambda: stream, _awaited)
+    if type(value) in NATIVE:
+        return in_place_of(value, lambda: stream)
+    if observe(value, stream):
+        return value
+    if sort == "awaitable":
+        stream.give(value)
+        return value
+    return behind(value, stream)
+
+
+async def _awaited(begin: Callable[[], Stream], held: Held) -> Any:
+    stream, body = begin(), held.taken()
+    stream.enter()
+    try:
+        value = await body
+    except BaseException as error:
+        stream.leave()
+        stream.fail(error)
+        raise
+    stream.leave()
+    if sort_of(type(value)) is not None:
+        return followed(value, stream)
+    stream.give(value)
+    return value
 
 
 def _watch(future: Any, stream: Stream) -> None:
@@ -92,184 +119,3 @@ def _watch(future: Any, stream: Stream) -> None:
         done(future)
     else:
         future.add_done_callback(done)
-
-
-class _Following(Proxy):
-    """A stand-in that knows the stream that it belongs to."""
-
-    __slots__ = ("_tracekit_stream",)
-
-    def __init__(self, subject: Any, stream: Stream) -> None:
-        super().__init__(subject)
-        object.__setattr__(self, "_tracekit_stream", stream)
-
-
-def _step(self: Any, go: Callable[..., Any], *args: Any) -> Any:
-    """One step of a synchronous stream."""
-    stream: Stream = self._tracekit_stream
-    if stream.busy:
-        return go(*args)
-    stream.enter()
-    try:
-        item = go(*args)
-    except StopIteration as stop:
-        stream.leave()
-        stream.end(stop.value)
-        raise
-    except BaseException as error:
-        stream.leave()
-        stream.fail(error)
-        raise
-    stream.leave()
-    stream.chunk(item)
-    return item
-
-
-async def _async_step(self: Any, following: Awaitable[Any]) -> Any:
-    """One step of an asynchronous stream."""
-    stream: Stream = self._tracekit_stream
-    if stream.busy:
-        return await following
-    stream.enter()
-    try:
-        item = await following
-    except StopAsyncIteration:
-        stream.leave()
-        stream.end()
-        raise
-    except BaseException as error:
-        stream.leave()
-        stream.fail(error)
-        raise
-    stream.leave()
-    stream.chunk(item)
-    return item
-
-
-def _iterated(self: Any, begin: Callable[[Any], Any]) -> Any:
-    inner = begin(self._tracekit_subject)
-    if inner is self._tracekit_subject:
-        return self
-    return stand_in(_Iterator, inner)(inner, self._tracekit_stream)
-
-
-def _close(self: Any) -> Any:
-    """Close what is behind; an asynchronous `close` is awaited by the caller."""
-    stream: Stream = self._tracekit_stream
-    stream.enter()
-    try:
-        value = self._tracekit_subject.close()
-    except BaseException as error:
-        stream.leave()
-        stream.fail(error)
-        raise
-    stream.leave()
-    if inspect.isawaitable(value):
-        return _closing(stream, value)
-    stream.fail(GeneratorExit())
-    return value
-
-
-async def _closing(stream: Stream, closing: Awaitable[Any]) -> Any:
-    stream.enter()
-    try:
-        value = await closing
-    except BaseException as error:
-        stream.leave()
-        stream.fail(error)
-        raise
-    stream.leave()
-    stream.fail(GeneratorExit())
-    return value
-
-
-def _exit(self: Any, *raised: Any) -> Any:
-    stream: Stream = self._tracekit_stream
-    try:
-        return self._tracekit_subject.__exit__(*raised)
-    finally:
-        stream.fail(raised[1] if raised[1] is not None else GeneratorExit())
-
-
-async def _async_exit(self: Any, *raised: Any) -> Any:
-    stream: Stream = self._tracekit_stream
-    try:
-        return await self._tracekit_subject.__aexit__(*raised)
-    finally:
-        stream.fail(raised[1] if raised[1] is not None else GeneratorExit())
-
-
-class _Iterator(_Following):
-    """Stands in for an iterator, asynchronous iterator, generator, or a client's stream of a response."""
-
-    __slots__ = ()
-    OVERRIDES: ClassVar[dict[str, Callable[..., Any]]] = {
-        "__iter__": lambda self: _iterated(self, iter),
-        "__aiter__": lambda self: _iterated(self, lambda subject: subject.__aiter__()),
-        "__next__": lambda self: _step(self, self._tracekit_subject.__next__),
-        "send": lambda self, value: _step(self, self._tracekit_subject.send, value),
-        "throw": lambda self, *error: _step(self, self._tracekit_subject.throw, *error),
-        "close": _close,
-        "__anext__": lambda self: _async_step(self, self._tracekit_subject.__anext__()),
-        "asend": lambda self, value: _async_step(self, self._tracekit_subject.asend(value)),
-        "athrow": lambda self, *error: _async_step(self, self._tracekit_subject.athrow(*error)),
-        "aclose": lambda self: _closing(self._tracekit_stream, self._tracekit_subject.aclose()),
-        "__exit__": _exit,
-        "__aexit__": _async_exit,
-    }
-
-
-def _run(self: Any, go: Callable[..., Any], *args: Any) -> Any:
-    """One step of a coroutine."""
-    stream: Stream = self._tracekit_stream
-    stream.enter()
-    try:
-        waiting = go(*args)
-    except StopIteration as stop:
-        stream.leave()
-        if sort_of(type(stop.value)) is not None:
-            raise StopIteration(followed(stop.value, stream)) from None
-        stream.give(stop.value)
-        raise
-    except BaseException as error:
-        stream.leave()
-        stream.fail(error)
-        raise
-    stream.leave()
-    return waiting
-
-
-class _Awaiting:
-    """What `await` drives: the steps of the coroutine behind a stand-in."""
-
-    __slots__ = ("_coroutine",)
-
-    def __init__(self, coroutine: Any) -> None:
-        self._coroutine = coroutine
-
-    def __iter__(self) -> _Awaiting:
-        return self
-
-    def __next__(self) -> Any:
-        return self._coroutine.send(None)
-
-    def send(self, value: Any) -> Any:
-        return self._coroutine.send(value)
-
-    def throw(self, *error: Any) -> Any:
-        return self._coroutine.throw(*error)
-
-    def close(self) -> Any:
-        return self._coroutine.close()
-
-
-class _Coroutine(_Following):
-    """Stands in for a coroutine."""
-
-    __slots__ = ()
-    OVERRIDES: ClassVar[dict[str, Callable[..., Any]]] = {
-        "__await__": lambda self: _Awaiting(self),  # noqa: PLW0108 - a class would not be bound
-        "send": lambda self, value: _run(self, self._tracekit_subject.send, value),
-        "throw": lambda self, *error: _run(self, self._tracekit_subject.throw, *error),
-        "close": _close,
-    }

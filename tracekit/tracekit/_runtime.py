@@ -65,6 +65,7 @@ class Runtime:
         open_outlet: Makes a way out for a signal.
         logger: Emits records; made when the first one comes.
         artifacts: The local store's folder for attachments; `None` where spans go to an endpoint.
+        redactor: What is redacted of attachments that are texts; `None` where nothing is.
         provider: Whose spans we take.
         join: Moves what is in force to another provider, when somebody sets theirs after us.
         baggage: Whether session and user go to other services; `None` until somebody asks.
@@ -83,6 +84,7 @@ class Runtime:
     open_outlet: Opener | None = None
     logger: Any = None
     artifacts: Path | None = None
+    redactor: Any = None
     provider: Any = None
     join: Callable[[Any], None] | None = None
     baggage: bool | None = None

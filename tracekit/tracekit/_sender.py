@@ -56,13 +56,16 @@ class Sender:
         url: The signal's URL. A user and password in it become a header.
         signal: `traces` or `logs`.
         headers: Headers besides those of `OTEL_EXPORTER_OTLP_HEADERS`, which they win over.
+        inherit: Whether those of the environment are sent at all.
     """
 
-    def __init__(self, url: str, signal: Signal, headers: Mapping[str, str] | None) -> None:
+    def __init__(
+        self, url: str, signal: Signal, headers: Mapping[str, str] | None, *, inherit: bool = True
+    ) -> None:
         from tracekit import __version__  # noqa: PLC0415 - the package imports this module
 
         parts = urllib.parse.urlsplit(url)
-        said = _said_headers(signal)
+        said = _said_headers(signal) if inherit else {}
         if parts.username is not None:
             pair = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
             said["authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()

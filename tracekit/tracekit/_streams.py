@@ -10,6 +10,7 @@ import atexit
 import json
 import time
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from opentelemetry import context as otel_context
@@ -42,6 +43,7 @@ class Stream:
 
     __slots__ = (
         "__weakref__",
+        "_after",
         "_begun_ns",
         "_chunks",
         "_context",
@@ -60,6 +62,7 @@ class Stream:
         self._span = span
         self._context = context
         self._token: object = None
+        self._after: Callable[[], None] | None = None
         self._chunks: list[tuple[bool, str]] = []
         self._count = 0
         self._fold: Fold | None = None
@@ -78,6 +81,15 @@ class Stream:
     def busy(self) -> bool:
         """Whether the step's own code is running, so that what it asks of its own stream is no news."""
         return self._token is not None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the span has ended, or there is none."""
+        return self._context is None
+
+    def after(self, then: Callable[[], None]) -> None:
+        """Call `then` when the span has ended."""
+        self._after = then
 
     def since_the_call(self) -> Stream:
         """Count the time to the first chunk from the span's beginning."""
@@ -157,6 +169,9 @@ class Stream:
         self._context = None
         _open.discard(self)
         finish(self._span, self._generation)
+        after, self._after = self._after, None
+        if after is not None:
+            after()
 
     def _tell(self, item: object) -> None:
         """A chunk of a model's answer tells that it has begun, and where it has a known shape, what it says."""

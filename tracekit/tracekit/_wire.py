@@ -43,7 +43,7 @@ def taken(span: ReadableSpan) -> Any:
     try:
         context, attributes = span._context, span._attributes._dict  # type: ignore[union-attr]  # noqa: SLF001
         events, links = span._events, span._links  # noqa: SLF001
-        dropped = span._attributes.dropped or events.dropped or links.dropped  # type: ignore[union-attr]  # noqa: SLF001
+        dropped = any(each.dropped for each in (span._attributes, events, links))  # type: ignore[union-attr]  # noqa: SLF001
     except AttributeError:  # another SDK's span, or a newer one
         return span
     if dropped or events or links or context is None or context.trace_state:

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
-import sys
 import types
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, ParamSpec, TypeVar, cast
 
+from tracekit._fitted import Held, fitted, in_place_of, sort_of_function
 from tracekit._proxies import BindingObject, CallableObject, stand_in
 from tracekit._steps import Recording, Step
 from tracekit.errors import UsageError
@@ -63,24 +62,23 @@ def wrapped(kind: str, options: dict[str, Any], function: Any) -> Any:
     if isinstance(function, type) or not callable(function):
         what = f"the class {function.__name__}" if isinstance(function, type) else f"a {type(function).__name__}"
         raise UsageError(f"a step is a function, and {what} is none; decorate its methods instead")
+    if isinstance(function, types.MethodType) and isinstance(function.__func__, types.FunctionType):
+        return types.MethodType(wrapped(kind, options, function.__func__), function.__self__)
     made = Step(function, kind, **options)
     if isinstance(function, _FUNCTIONS):
-        return _of_function(function, function, made)
-    is_partial = isinstance(function, functools.partial)
-    call = _of_function(function, function if is_partial else function.__call__, made)
+        return _of_function(function, made)
+    told = function if isinstance(function, functools.partial) else function.__call__
+    call = _function(function, made) if sort_of_function(told) is None else _of_object(function, made)
     like = BindingObject if hasattr(type(function), "__get__") else CallableObject
     return stand_in(like, function)(function, call, (wrapped, (kind, options, function)))
 
 
-def _of_function(function: Any, told: Any, made: Step) -> Callable[..., Any]:
-    """The wrapper of a function; `told` is what tells its sort."""
-    if inspect.isasyncgenfunction(told):
-        return _async_generator(function, made)
-    if inspect.iscoroutinefunction(told):
-        return _coroutine(function, made)
-    if inspect.isgeneratorfunction(told):
-        return _generator(function, made)
-    if _makes_context_manager(told):
+def _of_function(function: Any, made: Step) -> Callable[..., Any]:
+    sort = sort_of_function(function)
+    if sort is not None:
+        is_plain = isinstance(function, types.FunctionType)
+        return cast("Callable[..., Any]", fitted(sort, function, made)) if is_plain else _of_object(function, made)
+    if _makes_context_manager(function):
         return _context_manager(function, made)
     return _function(function, made)
 
@@ -101,109 +99,31 @@ def _function(function: Callable[P, R], made: Step) -> Callable[P, R]:
     return wrapper
 
 
-def _coroutine(function: Callable[..., Any], made: Step) -> Callable[..., Any]:
-    @functools.wraps(function)
-    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+def _of_object(function: Callable[..., Any], made: Step) -> Callable[..., Any]:
+    """A call of a callable object whose code runs later: it is made at once, so what does not fit is found at once."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        body = function(*args, **kwargs)
+        if type(body) is types.CoroutineType:
+            return in_place_of(body, lambda: made.begin(args, kwargs), _awaited)
+        if type(body) in (types.GeneratorType, types.AsyncGeneratorType):
+            return in_place_of(body, lambda: made.stream(args, kwargs))
         recording = made.begin(args, kwargs)
-        if recording is None:
-            return await function(*args, **kwargs)
-        try:
-            value = await function(*args, **kwargs)
-        except BaseException as error:
-            recording.fail(error)
-            raise
-        return recording.returned(value)
+        return body if recording is None else recording.returned(body)
 
-    return wrapper
+    return call
 
 
-def _generator(function: Callable[..., Any], made: Step) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        stream = made.stream(args, kwargs)
-        try:
-            body = function(*args, **kwargs)
-            go: Callable[[Any], Any] = body.send
-            sent: Any = None
-            while True:
-                stream.enter()
-                try:
-                    item = go(sent)
-                except StopIteration as stop:
-                    value = stop.value
-                    break
-                finally:
-                    sent = None  # it may be an exception that holds on to the whole stack
-                    stream.leave()
-                stream.chunk(item)
-                try:
-                    sent = yield item
-                    go = body.send
-                except GeneratorExit as leaving:
-                    stream.enter()
-                    try:
-                        value = body.close()
-                    finally:
-                        stream.leave()
-                    stream.fail(leaving)
-                    if value is None:  # since Python 3.13, `close` gives what the generator returns
-                        raise
-                    return value
-                except BaseException as error:  # noqa: BLE001 - it is the generator's to handle, whatever it is
-                    go, sent = body.throw, error
-        except BaseException as error:
-            stream.fail(error)
-            raise
-        stream.end(value)
-        return value
-
-    return wrapper
-
-
-def _async_generator(function: Callable[..., Any], made: Step) -> Callable[..., Any]:
-    @functools.wraps(function)
-    async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        stream = made.stream(args, kwargs)
-        try:
-            body = cast("AsyncGenerator[Any, Any]", function(*args, **kwargs))
-            following = _first(body)
-            while True:
-                stream.enter()
-                try:
-                    item = await following
-                except StopAsyncIteration:
-                    break
-                finally:
-                    stream.leave()
-                stream.chunk(item)
-                try:
-                    sent = yield item
-                    following = body.asend(sent)
-                except GeneratorExit:
-                    stream.enter()
-                    try:
-                        await body.aclose()
-                    finally:
-                        stream.leave()
-                    raise
-                except BaseException as error:  # noqa: BLE001 - it is the generator's to handle, whatever it is
-                    following = body.athrow(error)
-        except BaseException as error:
-            stream.fail(error)
-            raise
-        stream.end()
-
-    return wrapper
-
-
-def _first(body: AsyncGenerator[Any, Any]) -> Any:
-    """The first step of an async generator that the event loop is not told of: the wrapper is, and closes it."""
-    hooks = sys.get_asyncgen_hooks()
-    sys.set_asyncgen_hooks(None, None)
+async def _awaited(begin: Callable[[], Recording | None], held: Held) -> Any:
+    recording, body = begin(), held.taken()
+    if recording is None:
+        return await body
     try:
-        return body.__anext__()
-    finally:
-        sys.set_asyncgen_hooks(*hooks)
+        value = await body
+    except BaseException as error:
+        recording.fail(error)
+        raise
+    return recording.returned(value)
 
 
 def _once() -> Iterator[None]:

@@ -71,6 +71,7 @@ PARTIAL = "tracekit.output.partial"  # true: its consumer stopped early, so the 
 # Sampling. On a trace's root, the word that counts.
 SAMPLE_PROBABILITY = "tracekit.sample.probability"  # how probable it was that this trace is delivered
 SAMPLE_REASON = "tracekit.sample.reason"  # keep | error: why it was delivered in any case
+SAMPLE_TAIL = "tracekit.sample.tail"  # keep | error | scored | slow | share: why a collector's tail sampling kept it
 
 # A score is OpenTelemetry's evaluation event, as a log record on the trace it judges.
 SCORE_EVENT = "gen_ai.evaluation.result"

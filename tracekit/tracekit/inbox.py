@@ -1,12 +1,12 @@
 r"""The inbox: append-only segments of raw OTLP requests, one open segment a writer.
 
-A segment is a file `<ulid>.traces` or `<ulid>.logs`. It opens with `MAGIC`, then holds records:
+A segment is a file `<ulid>.traces`, `<ulid>.logs` or `<ulid>.metrics`. It opens with `MAGIC`, then holds records:
 
     marker   4 bytes   b"\\xf5TKR"
     length   u32 LE    of the payload, in bytes
     received u64 LE    when the request arrived, nanoseconds since 1970 UTC
     crc      u32 LE    CRC-32 of length, received and payload
-    payload            a serialized ExportTraceServiceRequest or ExportLogsServiceRequest
+    payload            a serialized ExportTraceServiceRequest, ExportLogsServiceRequest or ExportMetricsServiceRequest
 
 A writer holds an exclusive lock on its segment as long as it may append, so a reader can tell a torn record (the
 writer is gone) from one that is being written. The file appears under its name only once it is locked.
@@ -31,10 +31,10 @@ from tracekit.errors import StoreError
 
 MAGIC = b"tracekit-inbox-1\n"
 MARKER = b"\xf5TKR"
-SIGNALS = ("traces", "logs")
-Signal = Literal["traces", "logs"]
+SIGNALS = ("traces", "logs", "metrics")
+Signal = Literal["traces", "logs", "metrics"]
 
-_HEAD = struct.Struct("<4sIQI")
+HEAD = struct.Struct("<4sIQI")
 _SEALED = struct.Struct("<IQ")
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
@@ -88,7 +88,7 @@ class SegmentWriter:
 
     Args:
         folder: The store's `inbox` folder; made if it is not there.
-        signal: `traces` or `logs`.
+        signal: `traces`, `logs` or `metrics`.
         segment_bytes: Size at which a new segment is begun.
 
     Example:
@@ -235,11 +235,11 @@ def read_segment(path: Path, start: int = 0, end: int | None = None) -> Iterator
 
 
 def _record_at(data: bytes, position: int, base: int) -> Record | Damage:
-    head = data[position : position + _HEAD.size]
-    if len(head) < _HEAD.size:
+    head = data[position : position + HEAD.size]
+    if len(head) < HEAD.size:
         return Damage(base + position, base + len(data), "an unfinished record", torn=True)
-    marker, length, received, crc = _HEAD.unpack(head)
-    begin = position + _HEAD.size
+    marker, length, received, crc = HEAD.unpack(head)
+    begin = position + HEAD.size
     if marker == MARKER and begin + length <= len(data):
         payload = data[begin : begin + length]
         if zlib.crc32(payload, zlib.crc32(_SEALED.pack(length, received))) == crc:
@@ -255,11 +255,11 @@ def _record_at(data: bytes, position: int, base: int) -> Record | Damage:
 
 
 def _record_at_exact(data: bytes, position: int) -> Record | None:
-    head = data[position : position + _HEAD.size]
-    if len(head) < _HEAD.size:
+    head = data[position : position + HEAD.size]
+    if len(head) < HEAD.size:
         return None
-    marker, length, received, crc = _HEAD.unpack(head)
-    begin = position + _HEAD.size
+    marker, length, received, crc = HEAD.unpack(head)
+    begin = position + HEAD.size
     payload = data[begin : begin + length]
     sound = marker == MARKER and len(payload) == length
     if sound and zlib.crc32(payload, zlib.crc32(_SEALED.pack(length, received))) == crc:
@@ -269,7 +269,7 @@ def _record_at_exact(data: bytes, position: int) -> Record | None:
 
 def _framed(payload: bytes, received_ns: int) -> bytes:
     crc = zlib.crc32(payload, zlib.crc32(_SEALED.pack(len(payload), received_ns)))
-    return _HEAD.pack(MARKER, len(payload), received_ns, crc) + payload
+    return HEAD.pack(MARKER, len(payload), received_ns, crc) + payload
 
 
 def sync_folder(folder: Path) -> None:

@@ -12,14 +12,26 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracekit import _guard
 from tracekit._patterns import PERSONAL, SECRETS, Pattern
 from tracekit._sensitive import SENSITIVE, gates, key_hints, shortest, words
 from tracekit.errors import SettingError
 
-__all__ = ["DEFAULT", "Keys", "Pattern", "Redactor", "redact_attributes", "redact_text", "redactor"]
+if TYPE_CHECKING:
+    from tracekit._exporter import RedactingExporter
+
+__all__ = [
+    "DEFAULT",
+    "Keys",
+    "Pattern",
+    "RedactingExporter",
+    "Redactor",
+    "redact_attributes",
+    "redact_text",
+    "redactor",
+]
 
 DEFAULT = "keys,secrets"
 """What is redacted unless told otherwise. Personal data is not: an agent's traces are often about people, and a mark in
@@ -393,3 +405,11 @@ def _unassigned(match: re.Match[str]) -> str:
 
 
 _default = redactor(DEFAULT)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "RedactingExporter":  # it needs OpenTelemetry's SDK, and these rules do not
+        from tracekit._exporter import RedactingExporter  # noqa: PLC0415 - as said
+
+        return RedactingExporter
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

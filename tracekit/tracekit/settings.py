@@ -67,6 +67,9 @@ SETTINGS: dict[str, Setting] = {
             "keys,secrets",
             "What is redacted before it leaves the process: keys, secrets, personal, email, card, iban, phone, or off.",
         ),
+        Setting(
+            "attachments", ("TRACEKIT_ATTACHMENTS",), "1", "0 keeps the content of attachments out of the local store."
+        ),
         Setting("sample", ("TRACEKIT_SAMPLE",), None, "How many of the traces are delivered, from 0 to 1."),
         Setting("sample_errors", ("TRACEKIT_SAMPLE_ERRORS",), "0", "1 delivers every trace that has an error."),
         Setting("spool", ("TRACEKIT_SPOOL",), None, "Where spans wait for an endpoint; the user's cache folder."),
@@ -88,7 +91,36 @@ SETTINGS: dict[str, Setting] = {
             "1 writes golden files of spans anew, in tests that compare.",
         ),
         Setting("host", ("TRACEKIT_HOST",), "127.0.0.1", "The address that the collector listens on."),
-        Setting("port", ("TRACEKIT_PORT",), "4318", "The port that the collector listens on."),
+        Setting("port", ("TRACEKIT_PORT",), "4318", "The port that the collector listens on for HTTP."),
+        Setting(
+            "grpc_port", ("TRACEKIT_GRPC_PORT",), "4317", "The port that it listens on for gRPC; off opens no such door."
+        ),
+        Setting("tls_cert", ("TRACEKIT_TLS_CERT",), None, "File of the collector's certificate chain, for TLS."),
+        Setting("tls_key", ("TRACEKIT_TLS_KEY",), None, "File of that certificate's private key."),
+        Setting(
+            "cors_origins",
+            ("TRACEKIT_CORS_ORIGINS",),
+            None,
+            "Web pages that may send to the collector, with commas between, beside those of this machine; * for all.",
+        ),
+        Setting(
+            "retain",
+            ("TRACEKIT_RETAIN",),
+            None,
+            "Which traces the store keeps: 90d, 20gb, 5000traces, for each project or by name; all when not set.",
+        ),
+        Setting("query_memory_mb", ("TRACEKIT_QUERY_MEMORY_MB",), "4096", "How many MiB of memory queries may take."),
+        Setting(
+            "processors",
+            ("TRACEKIT_PROCESSORS",),
+            None,
+            "What happens to requests before they are kept: specs such as redaction, with spaces between.",
+        ),
+        Setting("forward", ("TRACEKIT_FORWARD",), None, "OTLP endpoints that get a copy, with spaces between."),
+        Setting("forward_mb", ("TRACEKIT_FORWARD_MB",), "1024", "How many MiB may wait to be forwarded."),
+        Setting(
+            "insecure", ("TRACEKIT_INSECURE",), "0", "1 lets other machines in although no token was ever made."
+        ),
         Setting("judge_model", ("TRACEKIT_JUDGE_MODEL",), None, "The model that judges ask unless told otherwise."),
         Setting("openai_base_url", ("OPENAI_BASE_URL",), None, "Base URL of an OpenAI-compatible model server."),
         Setting("openai_api_key", ("OPENAI_API_KEY",), None, "Key for that server; never written anywhere."),

@@ -47,7 +47,7 @@ def _of_message(said: object) -> Answer | None:
 def _facts(said: object) -> dict[str, object]:
     usage, about = get(said, "usage_metadata"), get(said, "response_metadata")
     return known(
-        response_id=text(about, "id") or text(said, "id"),
+        response_id=text(about, "id") or _id(said),
         response_model=text(about, "model_name") or text(about, "model"),
         provider=text(about, "model_provider"),
         input_tokens=count(usage, "input_tokens"),
@@ -56,6 +56,12 @@ def _facts(said: object) -> dict[str, object]:
         cache_write_tokens=count(usage, "input_token_details", "cache_creation"),
         reasoning_tokens=count(usage, "output_token_details", "reasoning"),
     )
+
+
+def _id(said: object) -> str | None:
+    """The provider's id; one that LangChain has made for a run of its own is none."""
+    found = text(said, "id")
+    return None if found is None or found.startswith("lc_run-") else found
 
 
 def _reason(said: object) -> str | None:
