@@ -1,10 +1,18 @@
 """Kill the collector under load, again and again, and count: every acknowledged span once, none twice.
 
-    python benchmarks/kill.py --times 100 --seed 1
+    python benchmarks/kill.py --kills 100 --seed 1
+    python benchmarks/kill.py --mode points --kills 400
+    python benchmarks/kill.py --mode full --kills 100
 
 Clients send requests and send again what was not answered, as SDKs do. At a random moment, or as soon as settling is
 at work, the collector gets SIGKILL; then it is started again on the same store. At the end the store is opened and
 its spans are compared with what was acknowledged. Prints one JSON line and exits 1 when a span is lost or doubled.
+
+`--mode points` (Linux, with a C compiler) kills instead at chosen events: the work of a collector (append, settle,
+compact, retain, vacuum) is done in one process, and SIGKILL comes at one of the some 1,300 writes, fsyncs, renames,
+links and removals that it does below the store, a write after half of its bytes. The events are spread over all of
+them, so that every step is met. `--mode full` lets the disk be full at such an event and for a while after: what
+could not be kept must have been refused. Both then open the store again, as one would after a crash.
 """
 
 from __future__ import annotations
@@ -24,6 +32,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+import _faults
 import httpx
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -213,20 +222,56 @@ def _count(store: Path, load: _Load, outcome: Outcome) -> None:
     outcome.foreign = sum(1 for each in found if each not in load.sent)
 
 
+def points(kills: int, seed: int, *, full: bool = False) -> dict[str, int]:
+    """Kill the work at events that are spread over all of them, or let the disk be full there.
+
+    Args:
+        kills: How many trials.
+        seed: Of the content and of the events.
+        full: Whether the disk is full instead.
+
+    Returns:
+        Sums over all trials: `killed`, `refused` or `crashed`, `acknowledged`, `lost`, `doubled`, `foreign`, and
+        `changed`, how many stores did not read the same after compaction; `events`, how many there are.
+    """
+    rng = random.Random(seed)
+    total: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with _faults.Faults(folder) as faults:
+            events = faults.events(folder / "whole", seed)
+            for number in range(kills):
+                at = 1 + events * number // kills + rng.randrange(max(1, events // kills))
+                until = at + rng.randrange(1, 200) if full else None
+                one = _faults.trial(faults, folder, seed=seed + number, at=min(at, events), until=until)
+                total.update(one)
+                if one["lost"] or one["doubled"] or one["foreign"] or one["changed"] or one["crashed"]:
+                    print(json.dumps({"seed": seed + number, "at": at, "until": until, **one}), file=sys.stderr)
+    names = ("killed", "refused", "crashed", "acknowledged", "lost", "doubled", "foreign", "changed")
+    return {"events": events, **{each: total[each] for each in names}}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--times", type=int, default=100, help="how many kills (default: 100)")
+    parser.add_argument("--mode", choices=("load", "points", "full"), default="load")
+    parser.add_argument("--kills", type=int, default=100, help="how many (default: 100)")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3), "big"))
     arguments = parser.parse_args()
-    total, began = Outcome(), time.monotonic()
-    for number in range(0, arguments.times, 10):
-        with tempfile.TemporaryDirectory() as folder:
-            one = trial(Path(folder), kills=min(10, arguments.times - number), seed=arguments.seed + number)
-        for name in vars(total):
-            setattr(total, name, getattr(total, name) + getattr(one, name))
+    began = time.monotonic()
+    if arguments.mode == "load":
+        total = Outcome()
+        for number in range(0, arguments.kills, 10):
+            with tempfile.TemporaryDirectory() as folder:
+                one = trial(Path(folder), kills=min(10, arguments.kills - number), seed=arguments.seed + number)
+            for name in vars(total):
+                setattr(total, name, getattr(total, name) + getattr(one, name))
+        found = vars(total)
+    else:
+        found = points(arguments.kills, arguments.seed, full=arguments.mode == "full")
     seconds = round(time.monotonic() - began, 1)
-    print(json.dumps({"name": "kill", **vars(total), "seed": arguments.seed, "seconds": seconds}))
-    return 1 if total.lost or total.doubled or total.foreign else 0
+    print(json.dumps({"name": f"kill, {arguments.mode}", **found, "seed": arguments.seed, "seconds": seconds}))
+    wrong = ("lost", "doubled", "foreign", "changed", "crashed")
+    return 1 if any(found.get(name) for name in wrong) else 0
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Any
 
 from tracekit_collector import messages
 from tracekit_collector._tree import Node
+from tracekit_collector.prices import is_told
 
 TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
 _PARTS_STEPS = frozenset({"tool", "agent"})  # between two model calls these make two of them
@@ -16,10 +17,14 @@ _CLOSE_NS = 2_000_000  # two instrumentations of one call begin and end within t
 
 @dataclass
 class Call:
-    """One real call: the span that says most, and the others that describe it too."""
+    """One real call: the span that says most, the others that describe it too, and those that only began it.
+
+    A writer that streams may end the span of the request at once and tell the answer in another, of no length.
+    """
 
     node: Node
     others: list[Node] = field(default_factory=list)
+    silent: list[Node] = field(default_factory=list)
 
     def all(self) -> list[Node]:
         """Every span that describes the call."""
@@ -27,16 +32,47 @@ class Call:
 
     def value(self, name: str) -> Any:
         """A column of the call: of the span that says most, else of another."""
-        return next((value for node in self.all() if (value := node.row.get(name)) is not None), None)
+        told = (*self.all(), *self.silent) if self.silent else self.all()
+        return next((value for node in told if (value := node.row.get(name)) is not None), None)
 
     def largest(self, name: str) -> Any:
         """The largest number that any of the spans gives; the smaller ones are partial."""
         return max((value for node in self.all() if (value := node.row.get(name)) is not None), default=None)
 
     @property
+    def cost(self) -> tuple[float | None, bool]:
+        """What the call cost in US dollars, and whether a span said so: that wins over a price list."""
+        costs = [(cost, is_told(node.row)) for node in self.all() if (cost := node.row.get("cost_usd")) is not None]
+        told = [cost for cost, said in costs if said]
+        return max(told or [cost for cost, _ in costs], default=None), bool(told)
+
+    @property
     def failed(self) -> bool:
         """Whether the call failed: what the outermost of its spans says, which saw any retry inside."""
         return min(self.all(), key=lambda node: (node.start, -node.end)).failed
+
+    @property
+    def given(self) -> list[messages.Message]:
+        """The input messages."""
+        return next((node.given for node in (*self.all(), *self.silent) if node.given), [])
+
+    @property
+    def answered(self) -> list[messages.Message]:
+        """The output messages."""
+        return next((node.answered for node in self.all() if node.answered), [])
+
+    @property
+    def start(self) -> int:
+        """When the call began, in nanoseconds."""
+        return min(self.node.start, self.silent[0].start) if self.silent else self.node.start
+
+    @property
+    def duration_ns(self) -> int | None:
+        """How long the call took."""
+        own: int | None = self.node.row.get("duration_ns")
+        if not self.silent:
+            return own
+        return max(self.node.end, *(node.end for node in self.silent)) - self.start
 
     @property
     def order(self) -> tuple[int, int, str]:
@@ -63,14 +99,8 @@ def model_calls(nodes: Sequence[Node]) -> list[Call]:
     between; or when two instrumentations wrote siblings of one model, usage and time. A span of step `llm` that
     carries no answer, usage and error, beside or above one that does, is none.
     """
-    spans = [node for node in nodes if node.step == "llm"]
-    above = {node.parent.span_id for node in spans if node.parent is not None and not _is_bare(node)}
-    spans = [
-        node
-        for node in spans
-        if not _is_bare(node)
-        or (node.span_id not in above and (node.parent is None or node.parent.span_id not in above))
-    ]
+    spans, silent = _speaking([node for node in nodes if node.step == "llm"])
+    spans = _without_wrappers(spans)
     leader: dict[int, Node] = {id(node): node for node in spans}
 
     def lead(node: Node) -> Node:
@@ -91,12 +121,77 @@ def model_calls(nodes: Sequence[Node]) -> list[Call]:
     groups: dict[int, list[Node]] = {}
     for node in spans:
         groups.setdefault(id(lead(node)), []).append(node)
-    return sorted((_call(group) for group in groups.values()), key=lambda call: call.order)
+    calls = sorted((_call(group) for group in groups.values()), key=lambda call: call.order)
+    for node in silent:
+        _add_silent(node, calls)
+    _add_answering(calls, nodes)
+    return calls
+
+
+def _add_answering(calls: Sequence[Call], nodes: Sequence[Node]) -> None:
+    """The step that takes an answer may tell which model gave it, where the call's own span does not."""
+    takers = [node for node in nodes if node.step == "chain" and node.row.get("model") and node.row.get("response_id")]
+    takers.sort(key=lambda node: node.start)
+    for place, call in enumerate(calls if takers else ()):
+        if call.value("model") is None:
+            taken = [node for node in takers if node.start >= call.node.end]
+            if taken and (place + 1 == len(calls) or taken[0].start <= calls[place + 1].node.start):
+                call.node.row.update(model=taken[0].row["model"], response_id=taken[0].row["response_id"])
+
+
+def _speaking(spans: Sequence[Node]) -> tuple[list[Node], list[Node]]:
+    """The spans that are calls, and those that say nothing beside or above one that does."""
+    bare = [node for node in spans if _is_bare(node)]
+    if not bare or len(bare) == len(spans):
+        return list(spans), []
+    left_out = {id(node) for node in bare}
+    above = {node.row.get("parent_span_id") for node in spans if id(node) not in left_out} - {None}
+    silent = [node for node in bare if node.span_id in above or node.row.get("parent_span_id") in above]
+    left_out = {id(node) for node in silent}
+    return [node for node in spans if id(node) not in left_out], silent
+
+
+def _without_wrappers(spans: list[Node]) -> list[Node]:
+    """The spans less those that hold several calls, one after the other: their usage is a sum, or the last call's."""
+    known = {id(node): node for node in spans}
+    inside: dict[int, list[Node]] = {}
+    for node in spans:
+        outer = _enclosing(node, known)
+        if outer is not None:
+            inside.setdefault(id(outer), []).append(node)
+    wrappers = {key for key, held in inside.items() if len(held) > 1 and _are_several(held)}
+    return [node for node in spans if id(node) not in wrappers] if wrappers else spans
+
+
+def _are_several(inner: Sequence[Node]) -> bool:
+    answered = [node for node in inner if not node.failed and not _is_bare(node)]
+    responses = {node.row.get("response_id") for node in answered} - {None}
+    if responses:
+        return len(responses) > 1
+    ordered = sorted(answered, key=lambda node: node.start)
+    counted = [node for node in ordered if node.row.get("input_tokens") is not None]
+    return bool(counted) and counted[0].end <= counted[-1].start and len(counted) > 1
+
+
+def _add_silent(node: Node, calls: Sequence[Call]) -> None:
+    """Give a span that says nothing to the call beside or below it that began next."""
+    parent = node.row.get("parent_span_id")
+    for call in calls:
+        beside = call.node.row.get("parent_span_id")
+        if call.node.start >= node.start and beside in (parent, node.span_id) and beside is not None:
+            if not call.node.row.get("duration_ns") and _models(call.node) & _models(node):
+                call.silent.append(node)
+            return
 
 
 def tool_spans(nodes: Sequence[Node]) -> list[Call]:
-    """The tool calls that spans describe, in order; a span inside another of the same tool is the same call."""
+    """The tool calls that spans describe, in order.
+
+    A span inside another of the same tool is the same call: an MCP call is told by client, transport and server. So
+    are two that different instrumentations wrote side by side with one call id.
+    """
     found: dict[int, Call] = {}
+    by_id: dict[object, Call] = {}
     for node in nodes:
         if node.step != "tool":
             continue
@@ -105,8 +200,16 @@ def tool_spans(nodes: Sequence[Node]) -> list[Call]:
         if call is not None and _same_tool(node, call.node):
             call.others.append(node)
             found[id(node)] = call
+            continue
+        call_id = node.row.get("tool_call_id")
+        beside = by_id.get(call_id)
+        if beside is not None and _is_beside(node, beside.node):
+            beside.others.append(node)
+            found[id(node)] = beside
         else:
             found[id(node)] = Call(node)
+            if call_id is not None:
+                by_id[call_id] = found[id(node)]
     calls = {id(call): call for call in found.values()}
     return sorted(calls.values(), key=lambda call: call.order)
 
@@ -120,14 +223,14 @@ def requested(calls: Sequence[Call]) -> list[Requested]:
     found: list[Requested] = []
     seen: set[object] = set()
     if calls:
-        seen.update(part.get("id") for part in _call_parts(_given(calls[0])))
+        seen.update(part.get("id") for part in _call_parts(calls[0].given))
     for place, call in enumerate(calls):
         if place:
-            for part in _call_parts(_given(call)):
+            for part in _call_parts(call.given):
                 if part.get("id") is not None and part["id"] not in seen:
                     seen.add(part["id"])
                     found.append(_request(part, calls, place - 1))
-        for part in _call_parts(_answered(call)):
+        for part in _call_parts(call.answered):
             seen.add(part.get("id"))
             found.append(_request(part, calls, place))
     return found
@@ -140,7 +243,7 @@ def _request(part: dict[str, Any], calls: Sequence[Call], place: int) -> Request
         for later in calls[place + 1 :]:
             responses = [
                 response
-                for message in _given(later)
+                for message in later.given
                 for response in messages.parts_of(message, "tool_call_response")
                 if response.get("id") == call_id
             ]
@@ -149,14 +252,6 @@ def _request(part: dict[str, Any], calls: Sequence[Call], place: int) -> Request
                 break
     arguments = messages.decoded(part.get("arguments"))
     return Requested(call_id, str(part.get("name") or ""), arguments, result, answered, calls[place])
-
-
-def _given(call: Call) -> list[messages.Message]:
-    return next((node.given for node in call.all() if node.given), [])
-
-
-def _answered(call: Call) -> list[messages.Message]:
-    return next((node.answered for node in call.all() if node.answered), [])
 
 
 def _call_parts(found: Sequence[messages.Message]) -> Iterator[dict[str, Any]]:
@@ -226,4 +321,21 @@ def _same_tool(node: Node, outer: Node) -> bool:
     ids = (node.row.get("tool_call_id"), outer.row.get("tool_call_id"))
     if None not in ids:
         return ids[0] == ids[1]
-    return node.row.get("tool_name") == outer.row.get("tool_name")
+    name, outer_name = node.row.get("tool_name"), outer.row.get("tool_name")
+    if name == outer_name:
+        return True
+    # What an MCP client calls by its own name (`mcp__docs__search`), the server calls by the tool's.
+    return _is_mcp(node) and (name is None or node.row.get("name") == name or str(outer_name).endswith(str(name)))
+
+
+def _is_mcp(node: Node) -> bool:
+    return '"mcp.method.name"' in str(node.row.get("attributes"))
+
+
+def _is_beside(node: Node, other: Node) -> bool:
+    return (
+        node.row.get("parent_span_id") == other.row.get("parent_span_id")
+        and node.row.get("tool_name") == other.row.get("tool_name")
+        and node.row.get("scope") != other.row.get("scope")
+        and (_covers(node, other) or _covers(other, node))
+    )

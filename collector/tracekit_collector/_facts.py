@@ -9,9 +9,12 @@ from typing import Any
 from tracekit_collector import messages
 from tracekit_collector._calls import Call
 from tracekit_collector._tree import Node
+from tracekit_collector.prices import is_told
 
 _ONCE = frozenset({"retriever", "embedding", "reranker", "agent"})  # nested in its like, such a step is the same step
 _PAID = frozenset({"embedding", "reranker", "retriever", "tool", "guardrail", "evaluator"})
+_CALLS_OF_TOOLS = '[{"name":'  # an output that only asks for tools is no last word
+_MAKES_UP_SESSIONS = frozenset({"pydantic_ai", "pydantic-ai"})
 _SPEAKS = frozenset({"agent", "chain", "task", "span", "llm"})
 
 
@@ -23,6 +26,12 @@ class Finder:
 
     def __call__(self, name: str) -> Any:
         return next((value for node in self._nodes if (value := node.row.get(name)) is not None), None)
+
+    def session(self) -> Any:
+        """The session: as any other column, but an id that pydantic-ai made up loses to one that somebody set."""
+        named = [node for node in self._nodes if node.row.get("session_id") is not None]
+        told = next((node for node in named if node.row.get("dialect") not in _MAKES_UP_SESSIONS), None)
+        return (told or named[0]).row["session_id"] if named else None
 
 
 def agent_of(root: Node, nodes: Sequence[Node]) -> Node:
@@ -49,10 +58,9 @@ def input_of(root: Node, nodes: Sequence[Node], calls: Sequence[Call]) -> str | 
     if root.row.get("input") is not None:
         return str(root.row["input"])
     for call in calls:
-        for node in call.all():
-            question = messages.question_of(node.given)
-            if question is not None:
-                return question
+        question = messages.question_of(call.given)
+        if question is not None:
+            return question
     return _first_words(nodes, "input")
 
 
@@ -61,10 +69,12 @@ def output_of(root: Node, nodes: Sequence[Node], calls: Sequence[Call]) -> str |
     if root.row.get("output") is not None:
         return str(root.row["output"])
     for call in reversed([call for call in calls if not call.failed]):
-        for node in call.all():
-            texts = [text for message in node.answered if (text := messages.text_of(message))]
-            if texts:
-                return "\n".join(texts)
+        texts = [text for message in call.answered if (text := messages.text_of(message))]
+        if texts:
+            return "\n".join(texts)
+        said = None if call.answered else call.value("output")
+        if said is not None and not said.startswith(_CALLS_OF_TOOLS):
+            return str(said)
     return _first_words([node for node in nodes if not calls or node.step != "llm"], "output")
 
 
@@ -96,19 +106,34 @@ def usage_of(name: str, nodes: Sequence[Node], calls: Sequence[Call]) -> int | N
 
 
 def cost_of(nodes: Sequence[Node], calls: Sequence[Call]) -> float | None:
-    """What the calls cost, and steps that are paid for by themselves; else the largest sum that a step gives."""
-    paid = [call.largest("cost_usd") for call in calls]
-    paid += [node.row.get("cost_usd") for node in nodes if node.step in _PAID]
-    known = [cost for cost in paid if cost is not None]
+    """What the calls cost, and steps that are paid for by themselves; else the largest sum that a step gives.
+
+    A sum that a step gives wins over parts that all come from a price list.
+    """
+    paid = [call.cost for call in calls]
+    paid += [(node.row.get("cost_usd"), is_told(node.row)) for node in nodes if node.step in _PAID]
+    known = [(cost, told) for cost, told in paid if cost is not None]
+    if not any(told for _, told in known):
+        sums = [
+            cost
+            for node in nodes
+            if node.step not in ("llm", *_PAID) and (cost := node.row.get("cost_usd")) is not None and is_told(node.row)
+        ]
+        if sums:
+            return float(max(sums))
     if known:
-        return float(sum(known))
+        return float(sum(cost for cost, _ in known))
     sums = [cost for node in nodes if node.step != "llm" and (cost := node.row.get("cost_usd")) is not None]
     return max(sums, default=None)
 
 
 def steps_of(nodes: Sequence[Node], calls: Sequence[Call], tools: Sequence[Call]) -> dict[str, int]:
     """How many real steps of each kind, each once."""
-    counts = Counter(node.step for node in nodes if node.step not in ("llm", "tool") and not repeats_parent(node))
+    counts = Counter(
+        node.step
+        for node in nodes
+        if node.step not in ("llm", "tool") and not node.is_noise and not repeats_parent(node) and not _is_begun(node)
+    )
     counts["llm"], counts["tool"] = len(calls), len(tools)
     return {step: count for step, count in sorted(counts.items()) if count}
 
@@ -121,11 +146,21 @@ def repeats_parent(node: Node) -> bool:
     return node.step != "agent" or parent.row.get("agent_name") == node.row.get("agent_name")
 
 
+def _is_begun(node: Node) -> bool:
+    """Whether a span of an embedding says nothing, and the one beside it tells all."""
+    if node.step != "embedding" or node.parent is None or _counts(node) or node.failed:
+        return False
+    return any(other.step == "embedding" and _counts(other) for other in node.parent.children)
+
+
+def _counts(node: Node) -> bool:
+    return node.row.get("input_tokens") is not None or node.row.get("output") is not None
+
+
 def conversation_of(calls: Sequence[Call]) -> list[messages.Message]:
     """The messages of the last model call that was given any, with its answer."""
     for call in reversed(calls):
-        given = next((node.given for node in call.all() if node.given), [])
-        answered = next((node.answered for node in call.all() if node.answered), [])
+        given, answered = call.given, call.answered
         if not given:
             continue
         system = messages.instructions_text(call.value("system_instructions"))

@@ -8,9 +8,12 @@ from typing import NamedTuple
 
 from tracekit_collector._calls import Call
 from tracekit_collector._tree import Node, exceptions_of
+from tracekit_collector.anyvalue import attributes_from_text
+from tracekit_collector.folding import unfold
 
 # Python's words between a cause and the exception that was raised from it.
 _RAISED_FROM = "\n\nThe above exception was the direct cause of the following exception:\n\n"
+_MESSAGES = ("error.message", "langfuse.observation.status_message", "haystack.tool.error", "status_message", "error")
 _LAST_LINE = re.compile(r"^([A-Za-z_][\w.]*)(?::\s?(.*))?$")
 
 
@@ -30,7 +33,7 @@ def fault_of(
     A trace failed when its root did, or when a call of a tool (or of any model) failed and no later call of that tool
     (of any model) went well. A failure that was made good is no error of the trace.
     """
-    if root.failed:
+    if root.failed and not root.is_noise:
         return _described(_deepest(root, nodes))
     unmended = [call for call in (_last_failure(model_calls), *map(_last_failure, _by_tool(tool_calls))) if call]
     if not unmended:
@@ -105,8 +108,20 @@ def _described(node: Node) -> Fault:
         if cause is not None:
             kind, message = cause[0], cause[1] or message
     if message is None:
-        message = node.row.get("status_message") or _own_words(node)
+        message = node.row.get("status_message") or _in_attributes(node) or _own_words(node)
     return Fault(kind or named, message, node.span_id)
+
+
+def _in_attributes(node: Node) -> str | None:
+    text = node.row.get("attributes")
+    if not isinstance(text, str) or not any(f'"{key}"' in text for key in _MESSAGES):
+        return None
+    attributes = attributes_from_text(unfold(text, node.row))
+    for key in _MESSAGES:
+        value = attributes.get(key)
+        if isinstance(value, str) and value.strip() not in ("", "null", "None"):
+            return value
+    return None
 
 
 def _own_words(node: Node) -> str | None:

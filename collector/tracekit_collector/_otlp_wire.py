@@ -97,3 +97,16 @@ def _skip(position: int, size: int, end: int, path: str) -> int:
     if position + size > end:
         raise _Broken(f"{path} needs {size} bytes at byte {position}, and {end - position} are left")
     return position + size
+
+
+def read_varint(data: bytes, position: int, end: int) -> tuple[int, int]:
+    """A number and where it ends; past `end` where it is cut off or endless."""
+    value = shift = 0
+    while position < end and shift < 70:
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7
+    return 0, end + 1

@@ -10,14 +10,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from tracekit_collector import content_events, messages
-from tracekit_collector.anyvalue import attributes_from_text, loaded, plain_text, python_of
-from tracekit_collector.dialects import RawSpan
-from tracekit_collector.normalise import normalise
+from tracekit_collector import messages
+from tracekit_collector._log_content import add_log_content
+from tracekit_collector.anyvalue import loaded, python_of
 
 Row = Mapping[str, object]
-
-_NOT_CONTENT = frozenset({"step", "dialect", "normaliser_version", "error_type"})
 
 
 @dataclass(eq=False)
@@ -50,6 +47,11 @@ class Node:
         return str(self.row["span_id"])
 
     @property
+    def is_noise(self) -> bool:
+        """Whether the span tells of the writer's own insides: Codex exports every span of its program."""
+        return self.row.get("dialect") == "codex" and self.step == "span"
+
+    @property
     def failed(self) -> bool:
         """Whether the span says that it failed."""
         status = self.row.get("status")
@@ -80,8 +82,10 @@ def grow(spans: Sequence[Row], logs: Sequence[Row]) -> list[Node]:
         spans: Rows of `spans` of one trace, in any order; of rows with one span id the last counts.
         logs: Rows of `logs` of that trace.
     """
-    nodes = {str(row["span_id"]): Node(dict(row)) for row in spans}
-    _add_log_content(nodes, logs)
+    rows = {str(row["span_id"]): dict(row) for row in spans}
+    if logs:
+        add_log_content(rows, logs)
+    nodes = {span_id: Node(row) for span_id, row in rows.items()}
     ordered = sorted(nodes.values(), key=lambda node: (node.start, -node.end, node.span_id))
     tops: list[Node] = []
     for node in ordered:
@@ -128,54 +132,6 @@ def _messages(text: object) -> list[messages.Message]:
         return []
     found = messages.decoded(text)
     return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
-
-
-def _add_log_content(nodes: Mapping[str, Node], logs: Sequence[Row]) -> None:
-    """Give each span the model content that came in log records and that it does not carry itself."""
-    of_span: dict[str, list[Row]] = {}
-    for row in logs:
-        if row.get("event_name") in content_events.NAMES and str(row.get("span_id")) in nodes:
-            of_span.setdefault(str(row["span_id"]), []).append(row)
-    for span_id, records in of_span.items():
-        target = nodes[span_id].row
-        said: list[tuple[str, object]] = []
-        for row in sorted(records, key=_log_order):
-            name = str(row["event_name"])
-            attributes = _attributes(row.get("attributes"))
-            if name == content_events.DETAILS:
-                _fill(target, normalise(RawSpan(str(target.get("name")), attributes=attributes)))
-            else:
-                said.append((name, _body(row.get("body")) or attributes))
-        given, answered = content_events.conversation(said)
-        _fill(
-            target,
-            {
-                "input_messages": plain_text(given) if given else None,
-                "output_messages": plain_text(answered) if answered else None,
-                "input": messages.question_of(given),
-                "output": messages.answer_of(answered),
-            },
-        )
-
-
-def _fill(target: dict[str, Any], found: Mapping[str, object]) -> None:
-    for name, value in found.items():
-        if name not in _NOT_CONTENT and value is not None and target.get(name) is None:
-            target[name] = value
-
-
-def _log_order(row: Row) -> tuple[int, int]:
-    place = str(row.get("log_id") or "").rpartition("-")[2]
-    time = row.get("time_ns")
-    return (time if isinstance(time, int) else 0, int(place) if place.isdecimal() else 0)
-
-
-def _attributes(text: object) -> dict[str, object]:
-    return attributes_from_text(text) if isinstance(text, str) else {}
-
-
-def _body(text: object) -> object:
-    return python_of(loaded(text)) if isinstance(text, str) else None
 
 
 def exceptions_of(row: Row) -> list[dict[str, object]]:

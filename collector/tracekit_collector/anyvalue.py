@@ -31,6 +31,8 @@ MAX_DEPTH = 64  # what protobuf's own parser lets through is less than this; orj
 
 _ESCAPES = frozenset({"$bytes", "$double", "$kv", "$ref"})
 _PLAIN = frozenset({str, int, bool, type(None)})  # what JSON says without loss, whatever the value
+_ORDINARY: set[str] = set()  # keys that were seen and do not start with `$`
+_MOST_ORDINARY = 20_000
 
 
 def python_value(value: AnyValue, depth: int = 0) -> object:
@@ -62,8 +64,8 @@ def python_attributes(attributes: Iterable[KeyValue]) -> dict[str, object]:
     found: dict[str, object] = {}
     for item in attributes:
         value = item.value
-        # Most values are texts, and asking for the text costs less than asking for the kind.
-        found[item.key] = value.string_value or python_value(value)
+        # Most values are texts or numbers, and asking for these costs less than asking for the kind.
+        found[item.key] = value.string_value or value.int_value or python_value(value)
     return found
 
 
@@ -92,12 +94,17 @@ def attributes_json(
 ) -> bytes:
     """As `attributes_text`, in UTF-8."""
     values = python_attributes(attributes) if known is None else known
-    if len(values) != len(attributes) or any(key[:1] == "$" for key in values):
+    if len(values) != len(attributes) or not (_ORDINARY.issuperset(values) or _all_ordinary(values)):
         return orjson.dumps(_typed_list(attributes, 0))
+    special = [
+        place for place, value in enumerate(values.values()) if type(value) not in _PLAIN and not _says_itself(value)
+    ]
+    if not special and not references:
+        return orjson.dumps(values)
     typed = dict(values)
-    for item, (key, value) in zip(attributes, values.items(), strict=True):
-        if type(value) not in _PLAIN and not _says_itself(value):
-            typed[key] = _typed(item.value, 0)
+    for place in special:
+        item = attributes[place]
+        typed[item.key] = _typed(item.value, 0)
     if references:
         typed.update(references)
     return orjson.dumps(typed)
@@ -268,6 +275,14 @@ def loaded(text: str | bytes) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise DecodeError(f"stored text is not JSON: {error}") from error
+
+
+def _all_ordinary(keys: Iterable[str]) -> bool:
+    if any(key[:1] == "$" for key in keys):
+        return False
+    if len(_ORDINARY) < _MOST_ORDINARY:
+        _ORDINARY.update(keys)
+    return True
 
 
 def _deeper(depth: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ class Committer:
 
     Args:
         inbox: The store's `inbox` folder.
+        committed: Is called whenever something was written.
 
     Example:
         >>> import tempfile
@@ -36,9 +38,10 @@ class Committer:
         >>> committer.close()
     """
 
-    def __init__(self, inbox: Path) -> None:
+    def __init__(self, inbox: Path, *, committed: Callable[[], None] = lambda: None) -> None:
+        self._committed = committed
         self._writers: dict[Signal, SegmentWriter] = {
-            signal: SegmentWriter(inbox, signal) for signal in ("traces", "logs")
+            signal: SegmentWriter(inbox, signal) for signal in ("traces", "logs", "metrics")
         }
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._closing = threading.Lock()
@@ -51,7 +54,7 @@ class Committer:
         """Have a payload written.
 
         Args:
-            signal: `traces` or `logs`.
+            signal: `traces`, `logs` or `metrics`.
             payload: A serialized request.
 
         Returns:
@@ -66,6 +69,10 @@ class Committer:
                 raise StoreError("the collector is stopping; send the request again in a moment")
             self._waiting.put(waiting)
         return waiting.kept
+
+    def waiting(self) -> int:
+        """How many payloads wait for the disk."""
+        return self._waiting.qsize()
 
     def close(self) -> None:
         """Write what still waits, then close the segments."""
@@ -118,5 +125,6 @@ class Committer:
                 waiting.kept.set_exception(told)
             return
         self.failure = None
+        self._committed()
         for waiting in awaited:
             waiting.kept.set_result(None)

@@ -7,7 +7,7 @@ older ones `gen_ai.content.prompt` and `gen_ai.content.completion`; the newest s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tracekit_collector import messages
@@ -24,6 +24,7 @@ _WHOLE = {
     "gen_ai.content.prompt": ("gen_ai.prompt", "user"),
     "gen_ai.content.completion": ("gen_ai.completion", "assistant"),
 }
+_LISTS = frozenset({"gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.system_instructions"})
 NAMES = frozenset({DETAILS, CHOICE, *_ROLES, *_WHOLE})
 
 
@@ -58,6 +59,33 @@ def conversation(
             if found is not None:
                 (given if role == "user" else answered).extend(found.messages)
     return given, answered
+
+
+def merged(details: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    """The attributes of several `operation.details` events of one call as one.
+
+    Some writers send each part of the messages in an event of its own, some repeat what they had sent.
+
+    Example:
+        >>> merged([{"gen_ai.input.messages": ["a"]}, {"gen_ai.input.messages": ["b"], "gen_ai.response.id": "r"}])
+        {'gen_ai.input.messages': ['a', 'b'], 'gen_ai.response.id': 'r'}
+    """
+    found: dict[str, object] = {}
+    for attributes in details:
+        for key, value in attributes.items():
+            held = found.get(key)
+            if held is None or held in ("", [], "[]"):
+                found[key] = value
+            elif key in _LISTS:
+                found[key] = _joined(held, value)
+    return found
+
+
+def _joined(held: object, value: object) -> object:
+    first, second = messages.decoded(held), messages.decoded(value)
+    if not isinstance(first, list) or not isinstance(second, list) or first[: len(second)] == second:
+        return held
+    return second if second[: len(first)] == first else [*first, *second]
 
 
 def _message(body: Mapping[str, Any], role: str) -> messages.Message | None:

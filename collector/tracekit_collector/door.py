@@ -1,8 +1,9 @@
 """The OTLP/HTTP door: an ASGI app that answers success only once the disk has the request.
 
-`POST /v1/traces` and `/v1/logs` take protobuf and JSON, with gzip, deflate or zstd. `POST /v1/metrics` reads and
-counts metrics and keeps none, so that an SDK that sends all three signals logs no errors. `GET /healthz` says that
-the process lives, `GET /readyz` whether it can keep what it is sent, and what it has kept so far.
+`POST /v1/traces`, `/v1/logs` and `/v1/metrics` take protobuf and JSON, with gzip, deflate or zstd. Of metrics, those
+named `gen_ai.…` are kept and the others counted, so that an SDK that sends all three signals logs no errors. `GET
+/health` says that the process lives, `/ready` whether it can keep what it is sent, `/metrics` tells Prometheus
+everything that is counted.
 
 Answers follow the OTLP specification (https://opentelemetry.io/docs/specs/otlp/#otlphttp-response): a failed request
 is answered with a `google.rpc.Status` in the request's own content type; 429 and 503 carry `Retry-After` and are
@@ -12,235 +13,159 @@ worth sending again, all other failures are not.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 
 import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
-from tracekit.errors import DecodeError, StoreError
+from tracekit_collector.admission import ANSWERS, Admission, Limits, RefusedError, Ticket
 from tracekit_collector.committer import Committer
-from tracekit_collector.encoding import ACCEPTED, TooLargeError, UnknownCodingError, inflate
-from tracekit_collector.otlp import (
-    JSON,
-    PROTOBUF,
-    Decoded,
-    Kind,
-    decode,
-    media_type,
-    refusal_message,
-    response_body,
-    status_body,
-)
+from tracekit_collector.encoding import ACCEPTED
+from tracekit_collector.health import CONTENT_TYPE
+from tracekit_collector.otlp import JSON, PROTOBUF, Kind, media_type, response_body, status_body
 
-MAX_BODY = 64 << 20
+__all__ = ["LOOPBACK_ORIGINS", "Door", "Limits"]
 
-_IN_FLIGHT = 128 << 20
-_OFF_LOOP = 1 << 17  # a body of this size is decoded on a thread, so that others need not wait for it
+LOOPBACK_ORIGINS = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
+"""Pages that may send when nothing else is said: those of this machine."""
+
 _PATIENCE = 30.0  # seconds without a byte of the body
 _DRAIN = 10.0  # seconds in which a refused body may still come, so that its sender gets to read the answer
-_RETRY_SECONDS = 2
-_TELL_AGAIN = 60.0  # seconds before the log repeats itself
 _FAILURE_SECONDS = 10.0
-
-_RPC_CODE = {400: 3, 404: 5, 405: 12, 408: 4, 413: 3, 415: 3, 429: 8, 500: 13, 503: 14}
-
-logger = logging.getLogger(__name__)
-
-
-class _Refused(Exception):  # noqa: N818 - never leaves this module
-    """The request is answered with this status and message."""
-
-    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.headers = dict(headers or {})
-
-
-@dataclass
-class Limits:
-    """What the door takes on.
-
-    Args:
-        max_body: Largest body, in bytes, as sent and again when decompressed.
-        in_flight: Bytes of bodies that may be held at once, before they are on the disk.
-    """
-
-    max_body: int = MAX_BODY
-    in_flight: int = 0
-
-    def __post_init__(self) -> None:
-        self.in_flight = self.in_flight or max(_IN_FLIGHT, 2 * self.max_body)
+_PREFLIGHT_SECONDS = 7200
+_KINDS: tuple[Kind, ...] = ("traces", "logs", "metrics")
+_RPC_CODE = {404: 5, 405: 12}
 
 
 class Door:
     """Receives OTLP/HTTP and keeps it in an inbox.
 
     Args:
-        committer: Where requests are kept.
-        limits: What to take on.
-        report: Adds to what `/readyz` tells: whether all is well, and facts.
+        admission: What takes requests in; a committer stands for one without further wishes.
+        limits: What to take on, where a committer is given.
+        origins: Pages whose scripts may send, as `https://host:port`; `*` for all. Those of this machine always may.
+        report: Adds to what `/ready` tells: whether all is well, and facts.
+        more: Routes beside the door's own.
     """
 
     def __init__(
         self,
-        committer: Committer,
+        admission: Admission | Committer,
         *,
         limits: Limits | None = None,
+        origins: Iterable[str] = (),
         report: Callable[[], tuple[bool, dict[str, object]]] = lambda: (True, {}),
+        more: Iterable[BaseRoute] = (),
     ) -> None:
-        self._committer = committer
-        self._limits = limits or Limits()
+        self.admission = admission if isinstance(admission, Admission) else Admission(admission, limits=limits)
         self._report = report
-        self._held = 0
-        self._told = (0.0, "")
-        self.counts: Counter[str] = Counter()
+        routes = [Route(f"/v1/{kind}", self._taking(kind), methods=["POST"]) for kind in _KINDS]
+        told = {
+            "/health": self._health,
+            "/healthz": self._health,
+            "/ready": self._ready,
+            "/readyz": self._ready,
+            "/metrics": self._metrics,
+        }
+        cors = Middleware(
+            CORSMiddleware,
+            allow_origins=list(origins),
+            allow_origin_regex=LOOPBACK_ORIGINS,
+            allow_methods=["POST"],
+            allow_headers=["*"],
+            expose_headers=["Retry-After"],
+            max_age=_PREFLIGHT_SECONDS,
+        )
         self.app = Starlette(
-            routes=[
-                Route("/v1/traces", self._traces, methods=["POST"]),
-                Route("/v1/logs", self._logs, methods=["POST"]),
-                Route("/v1/metrics", self._metrics, methods=["POST"]),
-                Route("/healthz", self._healthz, methods=["GET"]),
-                Route("/readyz", self._readyz, methods=["GET"]),
-            ],
+            routes=[*routes, *(Route(path, tell, methods=["GET"]) for path, tell in told.items()), *more],
+            middleware=[cors],
             exception_handlers={HTTPException: _no_route},
         )
 
-    async def _traces(self, request: Request) -> Response:
-        return await self._receive("traces", request)
-
-    async def _logs(self, request: Request) -> Response:
-        return await self._receive("logs", request)
-
-    async def _metrics(self, request: Request) -> Response:
-        return await self._receive("metrics", request)
-
-    async def _healthz(self, request: Request) -> Response:
+    async def _health(self, request: Request) -> Response:
         del request
         return Response(b'{"status":"ok"}', media_type=JSON)
 
-    async def _readyz(self, request: Request) -> Response:
+    async def _ready(self, request: Request) -> Response:
         del request
         well, facts = self._report()
-        failure = self._committer.failure
+        failure = self.admission.committer.failure
         broken = failure is not None and time.monotonic() - failure[0] < _FAILURE_SECONDS
         state = "failing" if broken else "ready" if well else "degraded"
+        meter = self.admission.meter
+        names = (("spans", "traces"), ("logs", "logs"), ("metrics", "metrics"))
+        accepted = {name: meter.counted("items_total", signal=signal) for name, signal in names}
         told: dict[str, object] = {
             "status": state,
             "inbox": {"error": failure[1] if failure else None},
-            "in_flight_bytes": self._held,
-            "accepted": {kind: self.counts[kind] for kind in ("requests", "spans", "logs", "metrics")},
-            "refused": self.counts["refused"],
+            "in_flight_bytes": self.admission.held,
+            "accepted": {"requests": meter.counted("requests_total", code="200"), **accepted},
+            "refused": meter.counted("refused_items_total"),
             **facts,
         }
         return Response(orjson.dumps(told, default=str), 503 if broken else 200, media_type=JSON)
 
+    async def _metrics(self, request: Request) -> Response:
+        del request
+        return Response(self.admission.meter.text(), headers={"Content-Type": CONTENT_TYPE})
+
+    def _taking(self, kind: Kind) -> Callable[[Request], object]:
+        async def take(request: Request) -> Response:
+            return await self._receive(kind, request)
+
+        return take
+
     async def _receive(self, kind: Kind, request: Request) -> Response:
         content_type = request.headers.get("content-type", "")
         media = media_type(content_type)
-        upload = _Upload(request, self)
+        upload = _Upload(request)
         try:
-            if media is None:  # said here, so that the answer waits for the body's end as any other does
-                raise _Refused(  # noqa: TRY301
-                    415, f"Content-Type must be {PROTOBUF} or {JSON}, not {content_type[:100]!r}"
-                )
-            body = await upload.read(self._limits.max_body)
-            decoded = await self._decoded(kind, body, media, upload)
-            await self._keep(decoded)
-        except _Refused as refused:
-            await upload.drain(4 * self._limits.max_body)
-            return _failed(refused.status, refused.message, media or _asked(request), refused.headers)
+            with await self.admission.enter("http", kind, request.headers.get("authorization")) as ticket:
+                if media is None:
+                    wanted = f"Content-Type must be {PROTOBUF} or {JSON}, not {content_type[:100]!r}"
+                    raise RefusedError("media_type", wanted)  # noqa: TRY301 - answered as any other, below
+                body = await upload.read(ticket, self.admission.limits.max_body)
+                decoded = await ticket.keep(body, media, upload.coding)
+        except RefusedError as refused:
+            await upload.drain(4 * self.admission.limits.max_body)
+            return _refusal(refused, media or _asked(request))
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is left to read it
-        finally:
-            upload.release()
-        self._count(decoded)
         return Response(response_body(decoded, media), media_type=media)
-
-    async def _decoded(self, kind: Kind, body: bytes, media: str, upload: _Upload) -> Decoded:
-        try:
-            if upload.coding:
-                body = await asyncio.to_thread(inflate, body, upload.coding, limit=self._limits.max_body)
-                upload.hold(len(body))
-            if len(body) > _OFF_LOOP:
-                return await asyncio.to_thread(decode, kind, body, media)
-            return decode(kind, body, media)
-        except TooLargeError as error:
-            raise _Refused(413, str(error)) from None
-        except UnknownCodingError as error:
-            raise _Refused(415, str(error), {"Accept-Encoding": ", ".join(ACCEPTED)}) from None
-        except DecodeError as error:
-            raise _Refused(400, str(error)) from None
-
-    async def _keep(self, decoded: Decoded) -> None:
-        if decoded.kind == "metrics" or not decoded.items:
-            return
-        try:
-            await asyncio.wrap_future(self._committer.keep(decoded.kind, decoded.payload))
-        except StoreError as error:
-            self._tell(str(error))
-            raise _Refused(503, str(error), {"Retry-After": str(_RETRY_SECONDS)}) from None
-
-    def _count(self, decoded: Decoded) -> None:
-        self.counts["requests"] += 1
-        self.counts["spans" if decoded.kind == "traces" else decoded.kind] += decoded.items
-        if decoded.refusals:
-            self.counts["refused"] += len(decoded.refusals)
-            self._tell(refusal_message(decoded))
-
-    def _tell(self, message: str) -> None:
-        now = time.monotonic()
-        if message != self._told[1] or now - self._told[0] > _TELL_AGAIN:
-            logger.warning("%s", message)
-            self._told = (now, message)
-
-    def hold(self, size: int) -> None:
-        """Take `size` bytes of the bound on what is in flight; 429 to the client when they are not there."""
-        if self._held + size > self._limits.in_flight:
-            bound = self._limits.in_flight
-            message = f"{self._held} bytes wait to be written and the bound is {bound}; send again later"
-            raise _Refused(429, message, {"Retry-After": str(_RETRY_SECONDS)})
-        self._held += size
-
-    def let_go(self, size: int) -> None:
-        """Give back what `hold` took."""
-        self._held -= size
 
 
 class _Upload:
-    """The body of one request: what has come of it, and the bytes it holds of the bound."""
+    """The body of one request: what has come of it."""
 
-    def __init__(self, request: Request, door: Door) -> None:
+    def __init__(self, request: Request) -> None:
         self._request = request
-        self._door = door
-        self._held = 0
         self._done = False
         self.coding = request.headers.get("content-encoding", "").strip()
 
-    async def read(self, limit: int) -> bytes:
+    async def read(self, ticket: Ticket, limit: int) -> bytes:
         """The body, whole; refused when it is larger than `limit` or stops coming."""
         length = self._request.headers.get("content-length", "")
         if length.isdecimal() and int(length) > limit:
-            raise _Refused(413, f"the body has {length} bytes and the limit is {limit}; send smaller batches")
+            large = f"the body has {length} bytes and the limit is {limit}; send smaller batches"
+            raise RefusedError("too_large", large)
         pieces: list[bytes] = []
         while not self._done:
             try:
                 piece = await asyncio.wait_for(self._piece(), _PATIENCE)
             except asyncio.TimeoutError:
                 self._done = True
-                slow = f"no byte of the body came for {_PATIENCE:.0f} s"
-                raise _Refused(408, slow, {"Connection": "close"}) from None
-            self.hold(len(piece))
-            if self._held > limit:
-                raise _Refused(413, f"the body is larger than the limit of {limit} bytes; send smaller batches")
+                raise RefusedError("slow", f"no byte of the body came for {_PATIENCE:.0f} s") from None
+            ticket.hold(len(piece))
+            if ticket.held > limit:
+                large = f"the body is larger than the limit of {limit} bytes; send smaller batches"
+                raise RefusedError("too_large", large)
             pieces.append(piece)
         return b"".join(pieces)
 
@@ -252,16 +177,6 @@ class _Upload:
             await asyncio.wait_for(self._drop(limit), _DRAIN)
         except (asyncio.TimeoutError, ClientDisconnect):
             return
-
-    def hold(self, size: int) -> None:
-        """Take `size` bytes of the bound, until `release`."""
-        self._door.hold(size)
-        self._held += size
-
-    def release(self) -> None:
-        """Give back all that was held."""
-        self._door.let_go(self._held)
-        self._held = 0
 
     async def _drop(self, limit: int) -> None:
         size = 0
@@ -284,9 +199,22 @@ def _asked(request: Request) -> str:
     return PROTOBUF if "protobuf" in wanted else JSON
 
 
-def _failed(status: int, message: str, media: str, headers: Mapping[str, str] | None = None) -> Response:
-    body = status_body(_RPC_CODE.get(status, 2), message, media)
-    return Response(body, status, headers=dict(headers or {}), media_type=media)
+def _refusal(refused: RefusedError, media: str) -> Response:
+    status, code = ANSWERS[refused.reason]
+    headers: dict[str, str] = {}
+    if refused.retry_seconds is not None:
+        headers["Retry-After"] = str(refused.retry_seconds)
+    if refused.reason == "coding":
+        headers["Accept-Encoding"] = ", ".join(ACCEPTED)
+    if refused.reason == "unauthenticated":
+        headers["WWW-Authenticate"] = "Bearer"
+    if refused.reason == "slow":
+        headers["Connection"] = "close"
+    return _failed(status, code, refused.message, media, headers)
+
+
+def _failed(status: int, code: int, message: str, media: str, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(status_body(code, message, media), status, headers=dict(headers or {}), media_type=media)
 
 
 async def _no_route(request: Request, error: Exception) -> Response:
@@ -296,4 +224,5 @@ async def _no_route(request: Request, error: Exception) -> Response:
         404: f"there is nothing at {path}; send to /v1/traces or /v1/logs",
         405: f"{path} does not take {request.method[:20]}",
     }.get(status, "the request cannot be answered")
-    return _failed(status, message, media_type(request.headers.get("content-type", "")) or _asked(request), headers)
+    media = media_type(request.headers.get("content-type", "")) or _asked(request)
+    return _failed(status, _RPC_CODE.get(status, 13 if status >= 500 else 3), message, media, headers)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-import pyarrow as pa
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 from tracekit.errors import DecodeError
 
@@ -14,6 +18,8 @@ ACCEPTED = ("gzip", "deflate", "zstd")
 _PIECE = 1 << 18
 _SLICE = 1 << 15
 _MEMBERS = 1000
+# 8 MiB, as RFC 9659 bounds it; a frame may ask for 2 GiB.
+_ZSTD_OPTIONS = {int(zstd.DecompressionParameter.window_log_max): 23}
 
 
 class TooLargeError(DecodeError):
@@ -24,7 +30,7 @@ class UnknownCodingError(DecodeError):
     """A body has a content coding that is not spoken here."""
 
 
-def inflate(body: bytes, coding: str, *, limit: int) -> bytes:
+def inflate(body: bytes, coding: str, *, limit: int, took: Callable[[int], None] = lambda _: None) -> bytes:
     """Undo the content codings of a body.
 
     Args:
@@ -32,6 +38,7 @@ def inflate(body: bytes, coding: str, *, limit: int) -> bytes:
         coding: Its `Content-Encoding`: `gzip`, `deflate` (with or without zlib's frame), `zstd`, `identity`, or several
             with commas, the first applied first.
         limit: How large the result may be, in bytes.
+        took: Is told of every so many bytes that unfolded, and may raise to stop.
 
     Raises:
         TooLargeError: The result is larger than `limit`; at most a little more than that was unfolded.
@@ -53,15 +60,16 @@ def inflate(body: bytes, coding: str, *, limit: int) -> bytes:
                 f"the content encoding {name!r:.40} is not known here; use {', '.join(ACCEPTED)} or none"
             )
         pieces = _from_zstd(body) if name == "zstd" else _from_zlib(body, name)
-        body = _joined(pieces, name, limit)
+        body = _joined(pieces, name, limit, took)
     return body
 
 
-def _joined(pieces: Iterator[bytes], name: str, limit: int) -> bytes:
+def _joined(pieces: Iterator[bytes], name: str, limit: int, took: Callable[[int], None]) -> bytes:
     out = bytearray()
     for piece in pieces:
         if len(out) + len(piece) > limit:
             raise TooLargeError(f"the {name} body unfolds to more than {limit} bytes; send smaller batches")
+        took(len(piece))
         out += piece
     return bytes(out)
 
@@ -105,9 +113,22 @@ def _window_bits(body: bytes, name: str) -> int:
 
 
 def _from_zstd(body: bytes) -> Iterator[bytes]:
-    try:
-        with pa.CompressedInputStream(pa.BufferReader(body), "zstd") as stream:
-            while piece := stream.read(_PIECE):
-                yield piece
-    except (OSError, ValueError) as error:
-        raise DecodeError(f"the body is no sound zstd: {error}") from None
+    view = memoryview(body)
+    position, frames = 0, 0
+    while position < len(view) or not frames:
+        inflater = zstd.ZstdDecompressor(options=_ZSTD_OPTIONS)
+        frames += 1
+        try:
+            while not inflater.eof:
+                given = view[position : position + _SLICE] if inflater.needs_input else b""
+                if inflater.needs_input and not given:
+                    raise DecodeError(f"the zstd body ends too early, after {len(body)} bytes")
+                position += len(given)
+                piece = inflater.decompress(given, _PIECE)
+                if piece:
+                    yield piece
+        except zstd.ZstdError as error:
+            raise DecodeError(f"the body is no sound zstd: {error}") from None
+        position -= len(inflater.unused_data)
+        if frames == _MEMBERS and position < len(view):
+            raise DecodeError(f"the zstd body has more than {_MEMBERS} frames; compress it as one")

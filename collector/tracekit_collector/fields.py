@@ -1,4 +1,4 @@
-"""The derived columns of a span: how each is read from an attribute, and all dialects' ranked keys as one index.
+"""The derived columns of a span, and how each is read from an attribute.
 
 A reader takes an attribute's value and returns the column's value, or None where the value says nothing.
 """
@@ -6,17 +6,16 @@ A reader takes an attribute's value and returns the column's value, or None wher
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from tracekit_collector import messages
 from tracekit_collector.anyvalue import plain_text
-from tracekit_collector.dialects import Dialect, Key, Lift
 
 Reader = Callable[[object], object]
 
-_EMPTY = frozenset({"", "None", "null", "[]", "{}", '""'})
-EMPTY_RANK = 1000  # added for a payload that says nothing: it wins only where nothing else is there
+EMPTY = frozenset({"", "None", "null", "[]", "{}", '""'})
 
 # Names of providers, folded to one each. Frameworks that call models are not providers.
 _PROVIDERS = {
@@ -35,16 +34,45 @@ _PROVIDERS = {
     "mistralai": "mistral_ai",
     "bedrock": "aws.bedrock",
     "amazon_bedrock": "aws.bedrock",
+    "amazon-bedrock": "aws.bedrock",
+    "bedrock_converse": "aws.bedrock",
+    "aws": "aws.bedrock",
+    "azure-openai": "azure.ai.openai",
+    "azure_openai": "azure.ai.openai",
+    "azureopenai": "azure.ai.openai",
+    "google_vertexai": "gcp.vertex_ai",
+    "google.vertex": "gcp.vertex_ai",
+    "vertex": "gcp.vertex_ai",
+    "vertexai": "gcp.vertex_ai",
+    "google-genai": "google (gemini)",
+    "google_generative_ai": "google (gemini)",
+    "googleai": "google (gemini)",
+    "mistral": "mistral_ai",
 }
-_FRAMEWORKS = frozenset(
-    {"strands-agents", "microsoft.agent_framework", "autogen", "langchain", "gcp.vertex.agent", "langgraph"}
+FRAMEWORKS = frozenset(
+    {
+        "strands-agents", "microsoft.agent_framework", "autogen", "langchain", "gcp.vertex.agent", "langgraph",
+        "haystack", "llama_index", "crewai", "semantic_kernel", "litellm", "unknown", "openlit",
+    }
+)  # fmt: skip
+# What the Vercel AI SDK and others add to a provider's name for its kind of interface.
+_INTERFACE = re.compile(
+    r"[.](?:chat|responses|messages|completions?|embeddings?|generative-ai|generatecontent|image|transcription)$"
 )
+_MODELS = (
+    ("gpt-", "openai"), ("o1", "openai"), ("o3", "openai"), ("o4", "openai"), ("chatgpt", "openai"),
+    ("text-embedding-", "openai"), ("claude", "anthropic"), ("gemini", "google (gemini)"), ("mistral", "mistral_ai"),
+    ("command", "cohere"), ("deepseek", "deepseek"), ("grok", "x_ai"), ("us.anthropic.", "aws.bedrock"),
+    ("anthropic.", "aws.bedrock"), ("amazon.", "aws.bedrock"), ("us.amazon.", "aws.bedrock"),
+)  # fmt: skip
 
 
 def text(value: object) -> str | None:
     """A short text: a name or an id."""
     if type(value) is str:
-        return None if value in _EMPTY or messages.is_hidden(value) else value
+        if value in EMPTY or (value[0] in "_<[" and messages.is_hidden(value)):
+            return None
+        return value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return str(value)
@@ -118,8 +146,98 @@ def provider(value: object) -> str | None:
     name = text(value)
     if name is None:
         return None
+    folded = _FOLDED.get(name)
+    if folded is None:
+        folded = _folded(name)
+        if len(_FOLDED) < _MOST_FOLDED:
+            _FOLDED[name] = folded
+    return folded or None
+
+
+def _folded(name: str) -> str:
     name = name.strip().lower()
-    return None if name in _FRAMEWORKS else _PROVIDERS.get(name, name)
+    if name not in _PROVIDERS:
+        name = _INTERFACE.sub("", name)
+    return "" if name in FRAMEWORKS else _PROVIDERS.get(name, name)
+
+
+_FOLDED: dict[str, str] = {}
+_MOST_FOLDED = 1000
+
+
+def provider_of_model(model: object) -> str | None:
+    """Who made a model, by its name; None where the name does not tell."""
+    if not isinstance(model, str):
+        return None
+    return next((provider for start, provider in _MODELS if model.startswith(start)), None)
+
+
+class Wrapped(NamedTuple):
+    """A function's arguments, and how they are shown where the function is no tool: a single one without its name."""
+
+    arguments: str
+    shown: str
+
+
+_CALL_KEYS = frozenset({"args", "kwargs", "sanitize_inputs_outputs"})
+
+
+def told(value: object) -> str | Wrapped | None:
+    """What any writer says went in or came out: a quoted text loses its quotes, a function's call its wrapping."""
+    if type(value) is str:
+        if messages.is_hidden(value):
+            return None
+        first = value[:1]
+        if first == '"':
+            inner = messages.decoded(value)
+            return inner if type(inner) is str else told(inner)
+        if first != "{" or ("args" not in value and '"inputs"' not in value):
+            return value
+        value_read = messages.decoded(value)
+        return _unwrapped(value_read) or value if isinstance(value_read, dict) else value
+    if isinstance(value, dict):
+        return _unwrapped(value) or plain_text(value)
+    return None if value is None else plain_text(value)
+
+
+def _unwrapped(call: Mapping[str, Any]) -> Wrapped | None:
+    keys = call.keys()
+    if keys and keys <= _CALL_KEYS and ("args" in keys or "kwargs" in keys):
+        args, kwargs = call.get("args") or [], call.get("kwargs") or {}
+        if isinstance(args, list) and isinstance(kwargs, dict):
+            if not args:
+                inner: object = next(iter(kwargs.values())) if len(kwargs) == 1 else kwargs
+                return Wrapped(plain_text(kwargs), _as_shown(inner))
+            if not kwargs and len(args) == 1:
+                return Wrapped(_as_shown(args[0]), _as_shown(args[0]))
+    elif "inputs" in keys and keys <= {"inputs", "tags", "metadata", "kwargs", "input_str"}:  # Traceloop on LangChain
+        text = _as_shown(call["inputs"])
+        return Wrapped(text, text)
+    return None
+
+
+def _as_shown(value: object) -> str:
+    return value if isinstance(value, str) else plain_text(value)
+
+
+_CLASS = re.compile(r"<(?:class|enum) '([^']+)'>")
+
+
+def error_type(value: object) -> str | None:
+    """The type of an error: a class's name without Python's `<class '...'>` around it."""
+    name = text(value)
+    found = _CLASS.fullmatch(name) if name is not None and name[:1] == "<" else None
+    return found[1] if found else name
+
+
+def body_input(value: object) -> messages.Column | None:
+    """What a model was given, from an attribute that may hold anything."""
+    return messages.body(value, "user")
+
+
+def body_output(value: object) -> messages.Column | None:
+    """What a model answered, from an attribute that may hold anything."""
+    return messages.body(value, "assistant")
 
 
 def input_messages(value: object) -> messages.Column | None:
@@ -132,14 +250,39 @@ def output_messages(value: object) -> messages.Column | None:
     return messages.column(value, "assistant")
 
 
+_LISTS = ("documents", "output", "results", "nodes", "source_nodes", "matches", "data", "output_documents")
+
+
 def documents(value: object) -> str | None:
     """Documents as a JSON list of {id, content, score, metadata}, each with what is known."""
     found = messages.decoded(value)
-    listed = found.get("documents", [found]) if isinstance(found, dict) else found
-    if not isinstance(listed, list):
+    listed = _listed(found)
+    if listed is None:
         return None
     whole = [document for raw in listed if (document := _document(raw)) is not None]
     return messages.as_text(whole, value, found) if whole else None
+
+
+def _listed(found: object) -> list[Any] | None:
+    if isinstance(found, dict):
+        inner = next((found[key] for key in _LISTS if isinstance(found.get(key), list)), None)
+        return inner if inner is not None else [found]
+    return found if isinstance(found, list) else None
+
+
+def found_documents(value: object) -> str | None:
+    """As `documents`, of an attribute that may hold anything: only what has content or a score is a document."""
+    found = messages.decoded(value)
+    listed = _listed(found)
+    if not listed or (isinstance(found, dict) and listed == [found]):
+        return None
+    whole = [document for raw in listed if isinstance(raw, dict) and (document := _document(raw)) is not None]
+    return plain_text(whole) if whole and all("content" in item or "score" in item for item in whole) else None
+
+
+_CONTENTS = ("content", "page_content", "text")
+_SCORES = ("score", "relevance_score", "relevanceScore", "similarity", "distance")
+_IDS = ("id", "id_", "doc_id", "document_id", "node_id")
 
 
 def _document(raw: object) -> dict[str, object] | None:
@@ -147,14 +290,20 @@ def _document(raw: object) -> dict[str, object] | None:
         return {"content": raw} if raw else None
     if not isinstance(raw, dict):
         return None
-    metadata = messages.decoded(raw.get("metadata"))
+    for key in ("node", "document", "kwargs"):  # LlamaIndex, rerankers, LangChain's serialised objects
+        inner_document = raw.get(key)
+        if isinstance(inner_document, dict) and not any(raw.get(name) is not None for name in _CONTENTS):
+            raw = {**inner_document, **{name: raw[name] for name in _SCORES if raw.get(name) is not None}}
+            break
+    metadata = messages.decoded(raw.get("metadata", raw.get("meta")))
     inner: Mapping[str, object] = metadata if isinstance(metadata, dict) else {}
-    content = next((raw[key] for key in ("content", "page_content", "text") if raw.get(key) is not None), None)
-    score = next((raw[key] for key in ("score", "relevance_score") if raw.get(key) is not None), None)
+    content = next((raw[key] for key in _CONTENTS if raw.get(key) is not None), None)
+    identity = next((raw[key] for key in _IDS if raw.get(key) is not None), None)
+    score = next((raw[key] for key in _SCORES if raw.get(key) is not None), None)
     document = {
-        "id": raw.get("id") if raw.get("id") is not None else inner.get("id"),
+        "id": identity if identity is not None and not isinstance(identity, list) else inner.get("id"),
         "content": content,
-        "score": real(score if score is not None else inner.get("score")),
+        "score": real(score if score is not None else inner.get("score", inner.get("relevance_score"))),
         "metadata": metadata if metadata not in (None, {}, "") else None,
     }
     return {key: value for key, value in document.items() if value is not None} or None
@@ -162,7 +311,7 @@ def _document(raw: object) -> dict[str, object] | None:
 
 # Every derived column that a dialect may offer, with its reader.
 READERS: dict[str, Reader] = {
-    "error_type": text,
+    "error_type": error_type,
     "service_name": text,
     "project": text,
     "environment": text,
@@ -173,8 +322,8 @@ READERS: dict[str, Reader] = {
     "case_id": text,
     "repeat": small_count,
     "run_id": text,
-    "input": payload,
-    "output": payload,
+    "input": told,
+    "output": told,
     "input_messages": input_messages,
     "output_messages": output_messages,
     "system_instructions": messages.instructions_column,
@@ -199,64 +348,3 @@ READERS: dict[str, Reader] = {
     "prompt_name": text,
     "prompt_version": text,
 }
-_PAYLOADS = frozenset({"input", "output", "tool_arguments", "tool_result"})
-
-
-# A field that an attribute may hold, with its rank and reader; a plain tuple, as this is asked for every attribute.
-Place = tuple[str, int, Reader]
-
-
-class Index(NamedTuple):
-    """The keys of all dialects, by attribute."""
-
-    places: dict[str, tuple[Place, ...]]
-    resource: dict[str, tuple[Place, ...]]
-    steps: dict[str, tuple[tuple[int, Mapping[str, str]], ...]]
-    lifts: tuple[Lift, ...]
-
-
-def index_of(dialects: Iterable[Dialect]) -> Index:
-    """Turn the dialects' ranked keys, field by field, into one look-up by attribute.
-
-    Args:
-        dialects: All that are installed.
-
-    Raises:
-        KeyError: A dialect names a field that is no derived column.
-    """
-    places: dict[str, list[Place]] = {}
-    resource: dict[str, list[Place]] = {}
-    steps: dict[str, list[tuple[int, Mapping[str, str]]]] = {}
-    lifts: list[Lift] = []
-    for dialect in dialects:
-        for table, into in ((dialect.keys, places), (dialect.resource, resource)):
-            for field, keys in table.items():
-                for key in keys:
-                    into.setdefault(key.name, []).append(_place(field, key))
-        for (key_name, rank), meanings in dialect.steps.items():
-            steps.setdefault(key_name, []).append((rank, meanings))
-        lifts += dialect.lifts
-    return Index(
-        {key: tuple(found) for key, found in places.items()},
-        {key: tuple(found) for key, found in resource.items()},
-        {key: tuple(found) for key, found in steps.items()},
-        tuple(sorted(lifts, key=lambda lift: lift.rank)),
-    )
-
-
-def _place(field: str, key: Key) -> Place:
-    return (field, key.rank, key.read or READERS[field])
-
-
-Best = dict[str, tuple[int, object]]
-
-
-def offer(best: Best, field: str, rank: int, value: object) -> None:
-    """Keep a field's value if it is filled and none of a lower rank is held."""
-    if value is None:
-        return
-    if field in _PAYLOADS and value in _EMPTY:
-        rank += EMPTY_RANK
-    held = best.get(field)
-    if held is None or rank < held[0]:
-        best[field] = (rank, value)

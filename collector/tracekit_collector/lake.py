@@ -11,7 +11,7 @@ import datetime
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -22,21 +22,27 @@ from deltalake import (
     ColumnProperties,
     CommitProperties,
     DeltaTable,
+    Schema,
     Transaction,
     WriterProperties,
     write_deltalake,
 )
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction
 
 from tracekit.errors import StoreError
 from tracekit.inbox import sync_folder
-from tracekit_collector.schema import KEYS, SCHEMA_VERSION, TABLES
+from tracekit_collector.parquet import to_arrow
+from tracekit_collector.schema import KEYS, TABLES, TIMES
+
+__all__ = ["Batch", "DataFile", "Lake", "Written", "to_arrow"]
 
 _ATTEMPTS = 8
+_SWAP_ATTEMPTS = 40
 _RECENT = 4
 _CONFIGURATION: dict[str, str | None] = {
     "delta.checkpointInterval": "50",
-    "delta.logRetentionDuration": "interval 1 days",
+    "delta.logRetentionDuration": "interval 1 hours",  # a reader that stays open reads the table anew at need
 }
 _LOOKED_UP = ("trace_id", "session_id")
 
@@ -52,6 +58,65 @@ class Batch:
 
     inbox: str
     number: int
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A Parquet file that a table's newest version names.
+
+    Args:
+        path: Where it lies.
+        name: The same in the Delta log: relative to the table.
+        date: The date of its rows.
+        bytes: Its size.
+        rows: How many rows the log says that it has; `None` where the log does not.
+        written_ms: When it was written, in milliseconds since 1970.
+        first: The least time of its rows, in nanoseconds since 1970; `None` where the log does not say.
+        last: The greatest.
+    """
+
+    path: str
+    name: str
+    date: datetime.date
+    bytes: int
+    rows: int | None
+    written_ms: int
+    first: int | None = None
+    last: int | None = None
+
+
+@dataclass(frozen=True)
+class TimedFile:
+    """A Parquet file and the times in it, as far as the Delta log tells them.
+
+    Args:
+        path: Where it lies.
+        rows: How many rows it has.
+        first_ns: The least `start_ns`, in nanoseconds since 1970.
+        last_ns: The greatest.
+    """
+
+    path: str
+    rows: int | None
+    first_ns: int | None
+    last_ns: int | None
+
+
+@dataclass(frozen=True)
+class Written:
+    """A Parquet file that lies in a table's folder, and that no version names yet.
+
+    Args:
+        name: Its path relative to the table.
+        date: The date of its rows.
+        bytes: Its size.
+        stats: The Delta log's statistics of it, as JSON.
+    """
+
+    name: str
+    date: datetime.date
+    bytes: int
+    stats: str
 
 
 class Lake:
@@ -123,6 +188,36 @@ class Lake:
 
         self._commit(table, write)
 
+    def widen(self, table: str) -> None:
+        """Give a table the columns that it does not have yet, because an older version made it."""
+        delta = self._newest(table)
+        if delta is None:
+            return
+        found = {field.name for field in delta.schema().fields}
+        missing = [field for field in TABLES[table] if field.name not in found]
+        if missing:
+            delta.alter.add_columns(list(Schema.from_arrow(pa.schema(missing)).fields))
+            self._open.pop(table, None)
+
+    def add(
+        self, table: str, new: Sequence[Written], *, old: Sequence[DataFile] = (), batch: Batch | None = None
+    ) -> bool:
+        """Take in files that lie in the table's folder already, in one commit.
+
+        Args:
+            table: One of `TABLES`, and one that `takes` files.
+            new: The files, each under its date.
+            old: Files that leave the table in the same commit.
+            batch: Where the rows came from; the commit then names it.
+
+        Returns:
+            Whether it was done; not where another writer has removed or replaced one of the old files.
+
+        Raises:
+            StoreError: The table cannot be written.
+        """
+        return self._exchange(table, new, old, batch=batch, changes=True)
+
     def replace(
         self, table: str, rows: pa.Table, *, dates: Iterable[datetime.date], batch: Batch | None = None
     ) -> None:
@@ -178,47 +273,137 @@ class Lake:
             sync_folder(folder)
         self._synced[table] = version
 
-    def compact(self, table: str, *, more_than: int = 1) -> int:
-        """Join the small files of every date that has many into large ones.
+    def entries(self, table: str) -> list[DataFile]:
+        """The files that the table's newest version names, oldest commit first."""
+        delta = self._newest(table)
+        if delta is None:
+            return []
+        told = pa.table(delta.get_add_actions(flatten=True)).to_pylist()
+        folder = self.folder / table
+        found = [
+            DataFile(
+                path=str(folder / unquote(each["path"])),
+                name=each["path"],
+                date=_date(each["path"], each.get("partition.date")),
+                bytes=each["size_bytes"],
+                rows=each["num_records"],
+                written_ms=each["modification_time"],
+                first=_ns(each.get(f"min.{TIMES[table]}")),
+                last=_ns(each.get(f"max.{TIMES[table]}")),
+            )
+            for each in told
+        ]
+        return sorted(found, key=lambda file: (file.written_ms, file.name))
+
+    def timed_files(self, table: str, column: str = "start_ns") -> list[TimedFile]:
+        """The files that the table's newest version names, sorted by path, with the least and greatest of a column."""
+        delta = self._newest(table)
+        if delta is None:
+            return []
+        told = pa.table(delta.get_add_actions(flatten=True))
+        columns = [
+            told.column(name).to_pylist() if name in told.column_names else [None] * told.num_rows
+            for name in ("path", "num_records", f"min.{column}", f"max.{column}")
+        ]
+        folder = self.folder / table
+        found = [TimedFile(str(folder / unquote(path)), *rest) for path, *rest in zip(*columns, strict=True)]
+        return sorted(found, key=lambda file: file.path)
+
+    def swap(self, table: str, *, new: Sequence[Written], old: Sequence[DataFile]) -> bool:
+        """Put files in the place of others, in one commit: readers see all of the old ones or all of the new.
 
         Args:
             table: One of `TABLES`.
-            more_than: Leave a date alone that has no more files than this.
+            new: Files that lie in the table's folder already, each under its date.
+            old: What they take the place of; `vacuum` takes them off the disk later.
 
         Returns:
-            How many files were joined. The old ones stay on the disk until `vacuum`, for whoever is reading them.
+            Whether it was done; not where another writer has removed or replaced one of the old files.
+
+        Raises:
+            StoreError: The table cannot be written.
+        """
+        return self._exchange(table, new, old, batch=None, changes=False)
+
+    def vacuum(self, table: str, *, hours: int, dry_run: bool = False) -> int:
+        """Remove files that no version younger than `hours` names, those of writers that died among them.
+
+        Args:
+            table: One of `TABLES`.
+            hours: How long a replaced file stays; with 0 no other process may be writing.
+            dry_run: Only count them.
+
+        Returns:
+            How many.
+
+        Raises:
+            StoreError: The table cannot be read, or a file not removed.
         """
         delta = self._newest(table)
         if delta is None:
             return 0
-        count: dict[str, int] = {}
-        for path in self.files(table):
-            date = path.rpartition("/date=")[2].partition("/")[0]
-            count[date] = count.get(date, 0) + 1
-        removed = 0
-        for date, files in sorted(count.items()):
-            if files > more_than:
-                removed += self._compact_date(delta, date)
-        return removed
-
-    def _compact_date(self, delta: DeltaTable, date: str) -> int:
         try:
-            joined = delta.optimize.compact(partition_filters=[("date", "=", date)], writer_properties=_WRITER)
-        except CommitFailedError:
-            return 0  # another process has just done it
-        except (DeltaError, OSError) as error:
-            raise StoreError(f"cannot compact {delta.table_uri}: {error}") from error
-        return int(joined["numFilesRemoved"])
-
-    def vacuum(self, table: str, *, hours: int) -> int:
-        """Remove files that no version younger than `hours` names; returns how many."""
-        delta = self._newest(table)
-        if delta is None:
-            return 0
-        try:
-            return len(delta.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False))
+            return len(
+                delta.vacuum(retention_hours=hours, dry_run=dry_run, enforce_retention_duration=False, full=True)
+            )
         except (DeltaError, OSError) as error:
             raise StoreError(f"cannot remove old files of {delta.table_uri}: {error}") from error
+
+    def log_entries(self, table: str) -> int:
+        """How many commits the table's log has an entry of its own for."""
+        log = self.folder / table / "_delta_log"
+        return sum(1 for path in log.glob("*.json") if path.stem.isdecimal()) if log.is_dir() else 0
+
+    def shorten_log(self, table: str) -> None:
+        """Write the table's state down in one checkpoint, and forget log entries that have had their time.
+
+        Raises:
+            StoreError: The log cannot be written.
+        """
+        delta = self._newest(table)
+        if delta is None:
+            return
+        try:
+            kept = delta.metadata().configuration
+            if any(kept.get(name) != value for name, value in _CONFIGURATION.items()):
+                delta.alter.set_table_properties({name: str(value) for name, value in _CONFIGURATION.items()})
+                delta = DeltaTable(str(self.folder / table))
+            delta.create_checkpoint()
+            delta.cleanup_metadata()
+        except (DeltaError, OSError) as error:
+            raise StoreError(f"cannot shorten the log of {delta.table_uri}: {error}") from error
+        self._open.pop(table, None)
+
+    def _exchange(
+        self, table: str, new: Sequence[Written], old: Sequence[DataFile], *, batch: Batch | None, changes: bool
+    ) -> bool:
+        now = int(time.time() * 1000)
+        actions: list[AddAction | RemoveAction] = [
+            AddAction(file.name, file.bytes, {"date": file.date.isoformat()}, now, changes, file.stats) for file in new
+        ]
+        actions += [RemoveAction(path=file.name, data_change=changes, deletion_timestamp=now) for file in old]
+        transactions = None if batch is None else [Transaction(batch.inbox, batch.number)]
+        for attempt in range(_SWAP_ATTEMPTS):
+            delta = self._newest(table)
+            if delta is None or (
+                old and not {file.name for file in old} <= {each.name for each in self.entries(table)}
+            ):
+                return False
+            try:
+                # deltalake does not mind a file that is gone already, so no other commit may come between.
+                properties = CommitProperties(app_transactions=transactions, max_commit_retries=0 if old else None)
+                delta.create_write_transaction(
+                    actions, "append", delta.schema(), partition_by=["date"], commit_properties=properties
+                )
+            except CommitFailedError:
+                self._open.pop(table, None)
+                time.sleep(0.002 * attempt)
+            except (DeltaError, OSError) as error:
+                self._open.pop(table, None)
+                raise StoreError(f"cannot write to the table {self.folder / table}: {error}") from error
+            else:
+                return True
+        return False
 
     def _newest(self, table: str) -> DeltaTable | None:
         try:
@@ -248,38 +433,20 @@ class Lake:
                 return
 
 
-def to_arrow(table: str, rows: Sequence[Mapping[str, object]]) -> pa.Table:
-    """Rows as the columns of a lake table; a column that a row does not have is null.
-
-    Args:
-        table: One of `TABLES`.
-        rows: Each a mapping of column names to values.
-
-    Raises:
-        StoreError: A row has a column that the table does not, or a value of the wrong type.
-    """
-    schema = TABLES[table]
-    known = set(schema.names)
-    for row in rows:
-        if not row.keys() <= known:
-            raise StoreError(f"the table {table} has no column {', '.join(sorted(row.keys() - known))}")
-    columns = []
-    for field in schema:
-        if field.name == "schema_version":
-            values: list[object] = [SCHEMA_VERSION] * len(rows)
-        else:
-            values = [row.get(field.name) for row in rows]
-        try:
-            columns.append(pa.array(values, field.type))
-        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            raise StoreError(f"a value does not fit the column {table}.{field.name} ({field.type}): {error}") from error
-    return pa.Table.from_arrays(columns, schema=schema)
-
-
 def _commit(batch: Batch | None) -> CommitProperties | None:
     if batch is None:
         return None
     return CommitProperties(app_transactions=[Transaction(batch.inbox, batch.number)])
+
+
+def _date(path: str, partition: object) -> datetime.date:
+    if isinstance(partition, datetime.date):
+        return partition
+    return datetime.date.fromisoformat(path.partition("date=")[2].partition("/")[0])
+
+
+def _ns(value: object) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def _sync_file(path: Path) -> None:

@@ -1,7 +1,8 @@
 """Messages in the form of OpenTelemetry GenAI's newest schema: {role, parts: [{type, ...}], name?, finish_reason?}.
 
-Writers send native lists, JSON text, JSON in JSON, messages without parts, and several names for the same part. What
-is already in the schema keeps its text byte for byte, so that it need not be stored twice.
+Writers send native lists, JSON text, JSON in JSON, messages without parts, whole requests and responses of providers,
+and several names for the same part. What is already in the schema keeps its text byte for byte, so that it need not be
+stored twice. One bad message never costs the others.
 """
 
 from __future__ import annotations
@@ -9,15 +10,38 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import orjson
-
+from tracekit_collector._chat import Message, canonical, messages_in
+from tracekit_collector._json import decoded, salvaged
+from tracekit_collector._parts import call_part, part_of, response_part, text_part
 from tracekit_collector.anyvalue import plain_text
 
-Message = dict[str, Any]
+__all__ = [
+    "Column",
+    "Message",
+    "answer_of",
+    "as_text",
+    "body",
+    "call_part",
+    "canonical",
+    "column",
+    "content_parts",
+    "decoded",
+    "finish_reasons",
+    "instructions_column",
+    "instructions_text",
+    "is_hidden",
+    "parts_of",
+    "plain_text",
+    "question_of",
+    "response_part",
+    "system_of",
+    "text_of",
+    "text_part",
+    "tools_column",
+]
 
-HIDDEN = ("__REDACTED__", "<REDACTED>", "<elided>")
+HIDDEN = ("__REDACTED__", "<REDACTED>", "<elided>", "[REDACTED]")
 _HIDDEN_FIRST = ("_", "<", "[")
-_DEEPEST = 254  # levels that orjson writes: text that is nested deeper stays text
 _HIDDEN_PREFIX = "[Scrubbed due to "
 _FINISH = {
     "stop": "stop",
@@ -30,11 +54,17 @@ _FINISH = {
     "tool_calls": "tool_call",
     "tool-calls": "tool_call",
     "tool_use": "tool_call",
+    "tool": "tool_call",
     "function_call": "tool_call",
     "content_filter": "content_filter",
     "content-filter": "content_filter",
     "safety": "content_filter",
     "refusal": "content_filter",
+    "guardrail_intervened": "content_filter",
+    "complete": "stop",
+    "completed": "stop",
+    "eos": "stop",
+    "failed": "error",
     "error": "error",
 }
 
@@ -50,25 +80,41 @@ def column(value: object, role: str) -> Column | None:
     """Messages in the schema, from whatever a writer sent.
 
     Args:
-        value: A list of messages, one message, JSON text of these, or plain text.
+        value: A list of messages, one message, a provider's request or response, JSON text of these, or plain text.
         role: The role of a message that names none, and of plain text: user or assistant.
 
     Returns:
-        The messages, their text as it came where it was in the schema already; None when there are none, or when
-        the text is JSON that was cut off.
+        The messages, their text as it came where it was in the schema already; None when there are none.
     """
+    return _column(value, role, marked=False)
+
+
+def body(value: object, role: str) -> Column | None:
+    """As `column`, of an attribute that may hold anything: only what is marked as a message is taken for one."""
+    return _column(value, role, marked=True)
+
+
+def _column(value: object, role: str, *, marked: bool) -> Column | None:
     found = decoded(value)
-    listed: object = found
-    if isinstance(found, str):
-        if is_hidden(found) or not found.strip() or found.lstrip()[0] in "[{":
+    if type(found) is str:
+        if found[:1] not in ("[", "{", " ", "\n", "\t", "\r", ""):
+            if marked or is_hidden(found):
+                return None
+            said = [{"role": role, "parts": [text_part(found)]}]
+            return Column(plain_text(said), said)
+        if is_hidden(found) or (found := salvaged(found)) is None:
             return None
-        listed = [found]
-    elif isinstance(found, dict):
-        listed = found["messages"] if isinstance(found.get("messages"), list) else [found]
-    if not isinstance(listed, list):
+        value = None
+    messages = messages_in(found, role, marked=marked)
+    if not messages:
         return None
-    messages = [message for item in listed if (message := canonical(item, role)) is not None]
-    return Column(as_text(messages, value, found), messages) if messages else None
+    if type(value) is str and value[:1] == "[" and len(messages) == len(found):
+        for message, raw in zip(messages, found, strict=True):
+            if message is not raw:
+                break
+        else:
+            return Column(value, messages)
+    return Column(plain_text(messages), messages)
 
 
 def as_text(items: list[Any], value: object, found: object) -> str:
@@ -84,39 +130,6 @@ def as_text(items: list[Any], value: object, found: object) -> str:
     return plain_text(items)
 
 
-def canonical(item: object, role: str) -> Message | None:
-    """One message in the schema; None for what is no message."""
-    if isinstance(item, str):
-        return {"role": role, "parts": [text_part(item)]} if item else None
-    if not isinstance(item, dict):
-        return None
-    parts = item.get("parts")
-    if isinstance(parts, list):
-        whole = [part for raw in parts if (part := _part(raw)) is not None]
-        if whole == parts and item.get("role"):
-            return item
-        return {**item, "role": str(item.get("role") or role), "parts": whole}
-    return _from_chat(item, role)
-
-
-def _from_chat(item: Mapping[str, Any], role: str) -> Message | None:
-    said = str(item.get("role") or role)
-    call_id = item.get("tool_call_id")
-    content = item.get("content")
-    if said in ("tool", "function") and content is not None:
-        parts = [{"type": "tool_call_response", "id": call_id or item.get("id"), "response": content}]
-    else:
-        parts = content_parts(content)
-    parts += [part for raw in item.get("tool_calls") or () if (part := call_part(raw)) is not None]
-    if not parts and "content" not in item and "role" not in item:
-        return None
-    message: Message = {"role": said, "parts": parts}
-    for key in ("name", "finish_reason"):
-        if item.get(key) is not None:
-            message[key] = item[key]
-    return message
-
-
 def content_parts(content: object) -> list[dict[str, Any]]:
     """The parts of a chat message's content: text, a list of parts in any vendor's spelling, or nothing."""
     if content is None or content == "":
@@ -124,55 +137,20 @@ def content_parts(content: object) -> list[dict[str, Any]]:
     if isinstance(content, str):
         return [text_part(content)]
     if isinstance(content, list):
-        return [part for raw in content if (part := _part(raw)) is not None]
-    part = _part(content)
+        return [part for raw in content if (part := part_of(raw)) is not None]
+    part = part_of(content)
     return [] if part is None else [part]
 
 
-def text_part(text: str) -> dict[str, Any]:
-    """A text part."""
-    return {"type": "text", "content": text}
-
-
-def call_part(raw: object) -> dict[str, Any] | None:
-    """A tool_call part from a chat API's tool call, nested under `function` or flat."""
-    if not isinstance(raw, dict):
-        return None
-    function = raw["function"] if isinstance(raw.get("function"), dict) else raw
-    if not function.get("name"):
-        return None
-    part: dict[str, Any] = {"type": "tool_call"}
-    if raw.get("id") is not None:
-        part["id"] = raw["id"]
-    part["name"] = function["name"]
-    part["arguments"] = decoded(function.get("arguments", function.get("args", function.get("input"))))
-    return part
-
-
-def _part(raw: object) -> dict[str, Any] | None:
-    if isinstance(raw, str):
-        return text_part(raw)
-    if not isinstance(raw, dict):
-        return None
-    kind = raw.get("type")
-    if kind == "tool_call_response" and "response" not in raw and "result" in raw:
-        return {**{key: value for key, value in raw.items() if key != "result"}, "response": raw["result"]}
-    if kind in ("text", "input_text", "output_text") and "content" not in raw and "text" in raw:
-        return text_part(str(raw["text"]))
-    if kind == "tool_use":
-        return call_part(raw)
-    if kind == "tool_result":
-        content = raw.get("content")
-        return {"type": "tool_call_response", "id": raw.get("tool_use_id"), "response": content}
-    if kind is None:
-        return text_part(raw["text"]) if isinstance(raw.get("text"), str) else {"type": "other", **raw}
-    return raw
-
-
 def text_of(message: Mapping[str, Any]) -> str:
-    """The text parts of a message, each on its own line."""
-    texts = (part.get("content") for part in parts_of(message, "text"))
-    return "\n".join(text for text in texts if isinstance(text, str) and text)
+    """The text parts of a message, each on its own line, without those that were hidden."""
+    found = ""
+    for part in message.get("parts") or ():
+        if isinstance(part, dict) and part.get("type") == "text":
+            text = part.get("content")
+            if isinstance(text, str) and text and not is_hidden(text):
+                found = f"{found}\n{text}" if found else text
+    return found
 
 
 def question_of(messages: Sequence[Mapping[str, Any]], *, last: bool = True) -> str | None:
@@ -226,29 +204,42 @@ def instructions_text(text: str | None) -> str | None:
 def tools_column(value: object) -> str | None:
     """Tool definitions as a JSON list of {type, name, description?, parameters?}."""
     found = decoded(value)
-    listed = [found] if isinstance(found, dict) else found
-    if not isinstance(listed, list):
+    if isinstance(found, dict):
+        found = found.get("function_declarations", [found])
+    if not isinstance(found, list):
         return None
-    tools = [tool for raw in listed if (tool := _tool(decoded(raw))) is not None]
+    tools: list[dict[str, Any]] = []
+    for raw in found:
+        tool = decoded(raw)
+        if isinstance(tool, dict):
+            declared = tool.get("function_declarations", tool.get("functionDeclarations", [tool]))  # Gemini's groups
+            listed = declared if isinstance(declared, list) else [tool]
+            tools += [_tool(item) for item in listed if isinstance(item, dict)]
     return as_text(tools, value, found) if tools else None
 
 
-def _tool(raw: object) -> dict[str, Any] | None:
-    if not isinstance(raw, dict):
-        return None
-    inner = raw.get("function")
+_SCHEMAS = ("input_schema", "inputSchema", "parameters_json_schema", "json_schema", "args_schema")
+
+
+def _tool(raw: dict[str, Any]) -> dict[str, Any]:
+    inner = raw.get("function", raw.get("toolSpec"))
     if isinstance(inner, dict):
-        return {"type": raw.get("type") or "function", **inner}
-    for spelling in ("input_schema", "inputSchema"):
+        return _tool({"type": raw.get("type") or "function", **inner})
+    for spelling in _SCHEMAS:
         if spelling in raw:
             rest = {key: value for key, value in raw.items() if key != spelling}
-            return {**rest, "type": raw.get("type") or "function", "parameters": raw[spelling]}
+            schema = raw[spelling]
+            if isinstance(schema, dict) and set(schema) == {"json"}:  # Bedrock
+                schema = schema["json"]
+            return {**rest, "type": raw.get("type") or "function", "parameters": schema}
     return raw if raw.get("type") else {"type": "function", **raw}
 
 
 def finish_reasons(value: object) -> list[str] | None:
     """Finish reasons in one spelling: stop, length, tool_call, content_filter, error, else as they came."""
-    found = decoded(value)
+    if type(value) is list and len(value) == 1 and type(value[0]) is str:
+        return [_FINISH.get(value[0]) or _finish(value[0])] if value[0] else None
+    found = decoded(value) if type(value) is str else value
     items: Iterable[object] = found if isinstance(found, list) else [found]
     reasons = [_finish(item) for item in items if isinstance(item, str) and item]
     return reasons or None
@@ -257,31 +248,6 @@ def finish_reasons(value: object) -> list[str] | None:
 def _finish(reason: str) -> str:
     plain = reason.rpartition(".")[2].lower()
     return _FINISH.get(plain, plain)
-
-
-def decoded(value: object) -> Any:
-    """What a JSON text holds, through at most three layers of quoting; anything else as it is.
-
-    Only objects, arrays and quoted texts are taken for JSON: `30` and `true` stay texts.
-
-    Example:
-        >>> decoded('{"a": 1}'), decoded('"plain"'), decoded("30")
-        ({'a': 1}, 'plain', '30')
-    """
-    for _ in range(3):
-        if not isinstance(value, str):
-            return value
-        start = value.lstrip()[:1]
-        if start not in ("{", "[", '"'):
-            return value
-        try:
-            found = orjson.loads(value)
-            if value.count("[") + value.count("{") > _DEEPEST:
-                orjson.dumps(found)  # refuses what is nested deeper
-        except (orjson.JSONDecodeError, orjson.JSONEncodeError):
-            return value
-        value = found
-    return value
 
 
 def is_hidden(text: str) -> bool:

@@ -7,7 +7,7 @@ id or does not fit its message, is left out and told of, and costs nothing but i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import orjson
@@ -29,6 +29,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from tracekit.errors import DecodeError
+from tracekit_collector._otlp_bounds import MAX_ATTRIBUTES, check_json, check_protobuf, cut_item
 from tracekit_collector._otlp_json import JsonReader, Misfit, parse_json
 from tracekit_collector._otlp_wire import fault_in
 
@@ -40,6 +41,8 @@ Kind = Literal["traces", "logs", "metrics"]
 _MEDIA = {PROTOBUF: PROTOBUF, "application/protobuf": PROTOBUF, JSON: JSON}
 _LAST_NS = (1 << 63) - 1
 _TOLD = 5  # how many refusals a message spells out
+_REMEMBERED = 100  # and how many are described at all
+_GENAI = "gen_ai."
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,9 @@ class Decoded:
         request: The request, without what was refused.
         payload: The same, serialized, as the inbox keeps it.
         items: How many spans, log records or metrics it holds.
-        refusals: What was left out, and why.
+        refusals: What was left out, and why; the first hundred.
+        refused: How many were left out.
+        cuts: What was kept but lost something, the first few.
     """
 
     kind: Kind
@@ -75,6 +80,8 @@ class Decoded:
     payload: bytes
     items: int
     refusals: tuple[Refusal, ...] = ()
+    refused: int = 0
+    cuts: tuple[Refusal, ...] = ()
 
     @property
     def spans(self) -> int:
@@ -197,13 +204,16 @@ def decode(kind: Kind, body: bytes, content_type: str = PROTOBUF) -> Decoded:
         content_type: Its `Content-Type`, with or without parameters.
 
     Raises:
+        TooLargeError: The body holds more values than a request may.
         DecodeError: The body is no such request; the message says where it goes wrong.
     """
     media = media_type(content_type)
     if media == JSON:
+        check_json(body)
         return decode_json(kind, parse_json(body))
     if media != PROTOBUF:
         raise DecodeError(f"cannot read {content_type!r:.100}; send {PROTOBUF} or {JSON}")
+    check_protobuf(body, _SIGNALS[kind].request.DESCRIPTOR)
     return _from_protobuf(_SIGNALS[kind], body)
 
 
@@ -226,7 +236,8 @@ def decode_json(kind: Kind, value: object) -> Decoded:
         request = signal.request(**arguments)
     except (TypeError, ValueError) as error:
         raise DecodeError(f"this is no {kind} request: {error}") from None
-    return _checked(signal, request, None, tuple(_refused(signal, misfit) for misfit in misfits))
+    described = [_refused(signal, misfit) for misfit in misfits[:_REMEMBERED]]
+    return _checked(signal, request, None, described, len(misfits))
 
 
 def kind_of_json(value: object) -> Kind | None:
@@ -263,9 +274,9 @@ def response_body(decoded: Decoded, media: str) -> bytes:
         media: `application/x-protobuf` or `application/json`.
     """
     signal = _SIGNALS[decoded.kind]
-    if not decoded.refusals:
+    if not decoded.refused and not decoded.cuts:
         return b"{}" if media == JSON else b""
-    count, message = len(decoded.refusals), refusal_message(decoded)
+    count, message = decoded.refused, refusal_message(decoded)
     if media == JSON:
         return orjson.dumps({"partialSuccess": {signal.rejected_json: str(count), "errorMessage": message}})
     partial = {signal.rejected: count, "error_message": message}
@@ -274,11 +285,51 @@ def response_body(decoded: Decoded, media: str) -> bytes:
 
 
 def refusal_message(decoded: Decoded) -> str:
-    """How many items of a request are not kept, and why, the first few spelt out."""
-    signal, count = _SIGNALS[decoded.kind], len(decoded.refusals)
+    """How many items of a request are not kept, or not whole, and why, the first few spelt out."""
+    signal, count = _SIGNALS[decoded.kind], decoded.refused
+    cuts = "; ".join(str(cut) for cut in decoded.cuts)
+    if not count:
+        return cuts
     told = "; ".join(str(refusal) for refusal in decoded.refusals[:_TOLD])
     more = f"; and {count - _TOLD} more" if count > _TOLD else ""
-    return f"{count} of {count + decoded.items} {signal.noun}s refused: {told}{more}"
+    return f"{count} of {count + decoded.items} {signal.noun}s refused: {told}{more}" + (f"; {cuts}" if cuts else "")
+
+
+def genai_metrics(decoded: Decoded) -> bytes:
+    """The GenAI metrics of a metrics request, those named `gen_ai.…`, serialized; empty where it has none.
+
+    Args:
+        decoded: A metrics request; its other metrics are taken out of it.
+    """
+    request: Any = decoded.request
+    if not any(metric.name.startswith(_GENAI) for metric in _first_items(_SIGNALS["metrics"], request, decoded.items)):
+        return b""
+    for outer in request.resource_metrics:
+        for scope in outer.scope_metrics:
+            _keep_only(scope.metrics, [metric for metric in scope.metrics if metric.name.startswith(_GENAI)])
+        _keep_only(outer.scope_metrics, [scope for scope in outer.scope_metrics if scope.metrics])
+    _keep_only(request.resource_metrics, [outer for outer in request.resource_metrics if outer.scope_metrics])
+    payload: bytes = request.SerializeToString()
+    return payload
+
+
+def serialized_again(decoded: Decoded) -> Decoded:
+    """The same after its request was changed: its payload made, and its items counted, anew."""
+    signal = _SIGNALS[decoded.kind]
+    items = sum(
+        len(getattr(scope, signal.items))
+        for outer in getattr(decoded.request, signal.outer)
+        for scope in getattr(outer, signal.scopes)
+    )
+    return replace(decoded, payload=decoded.request.SerializeToString(), items=items)
+
+
+def _keep_only(found: Any, wanted: list[Any]) -> None:
+    """Make a repeated field hold these of its own messages; deleting them one by one would move the rest each time."""
+    if len(wanted) < len(found):
+        copies = [type(each).FromString(each.SerializeToString()) for each in wanted]
+        del found[:]
+        found.extend(copies)
 
 
 def status_body(code: int, message: str, media: str) -> bytes:
@@ -306,27 +357,47 @@ def _from_protobuf(signal: _Signal, body: bytes) -> Decoded:
         raise DecodeError(
             f"this is no {signal.kind} request in protobuf ({len(body)} bytes): it holds no {signal.outer}"
         )
-    return _checked(signal, request, body, ())
+    return _checked(signal, request, body, [])
 
 
-def _checked(signal: _Signal, request: Message, payload: bytes | None, refusals: tuple[Refusal, ...]) -> Decoded:
+def _checked(
+    signal: _Signal, request: Message, payload: bytes | None, refusals: list[Refusal], refused: int = 0
+) -> Decoded:
     items = 0
+    cuts: list[Refusal] = []
+    may_be_long = payload is None or len(payload) > 2 * MAX_ATTRIBUTES  # an attribute has two bytes at least
     for outer in getattr(request, signal.outer):
         for scope in getattr(outer, signal.scopes):
             found = getattr(scope, signal.items)
+            if signal.kind == "traces":
+                bad = [(index, reason) for index, span in enumerate(found) if (reason := _why_no_span(span))]
+                if bad:
+                    room = max(0, _REMEMBERED - len(refusals))
+                    refusals += [Refusal(_place("spans", i, found[i].name), reason) for i, reason in bad[:room]]
+                    refused += len(bad)
+                    gone = {index for index, _ in bad}
+                    _keep_only(found, [span for index, span in enumerate(found) if index not in gone])
+                    payload = None
             items += len(found)
-            if signal.kind != "traces":
-                continue
-            bad = [(index, reason) for index, span in enumerate(found) if (reason := _why_no_span(span))]
-            if bad:
-                refusals += tuple(Refusal(_place("spans", i, found[i].name), reason) for i, reason in bad)
-                for index, _ in reversed(bad):
-                    del found[index]
-                items -= len(bad)
+            if may_be_long and signal.kind != "metrics" and (cut := _cut_long(signal, found)):
+                cuts += cut
                 payload = None
     if payload is None:
         payload = request.SerializeToString()
-    return Decoded(signal.kind, request, payload, items, refusals)
+    return Decoded(signal.kind, request, payload, items, tuple(refusals), refused, tuple(cuts[:_TOLD]))
+
+
+def _cut_long(signal: _Signal, found: Any) -> list[Refusal]:
+    spans = signal.kind == "traces"
+    return [
+        Refusal(_place(signal.items, index, ""), cut)
+        for index, item in enumerate(found)
+        if (
+            len(item.attributes) > MAX_ATTRIBUTES
+            or (spans and (len(item.events) > MAX_ATTRIBUTES or len(item.links) > MAX_ATTRIBUTES))
+        )
+        and (cut := cut_item(item))
+    ]
 
 
 def _why_no_span(span: Any) -> str | None:

@@ -5,6 +5,9 @@ DuckDB reads the Parquet files that the Delta log names; the catalog's few rows 
 
 from __future__ import annotations
 
+import re
+import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
@@ -12,8 +15,14 @@ from typing import cast
 import duckdb
 import pyarrow as pa
 
-from tracekit.errors import StoreError, UsageError
+from tracekit.errors import SettingError, StoreError, UsageError
+from tracekit.settings import setting
+from tracekit_collector import folding
 from tracekit_collector.schema import TABLES
+
+_SPILL = 8  # times the memory that may be spilled to the disk
+_EXPLAIN = re.compile(r"\s*explain(\s+analyze\b|\s*\([^)]*\))?", re.IGNORECASE)
+_OLDER = re.compile("union_by_name|schema mismatch|not found in FROM clause", re.IGNORECASE)
 
 
 class Result:
@@ -68,19 +77,33 @@ class Engine:
 
     Args:
         folder: The one folder that a query may read files from.
+        memory_mb: How many MiB queries may take together; what does not fit is spilled to the disk, or the query ends.
+            The setting `query_memory_mb` when not given. One function call that makes one enormous value is not held
+            to it, by DuckDB.
+        threads: How many a query may use; one for each core when not given.
+
+    Raises:
+        SettingError: The setting is no number.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, memory_mb: int | None = None, threads: int | None = None) -> None:
+        memory = _memory_mb() if memory_mb is None else memory_mb
         self._connection = duckdb.connect(":memory:")
         self._seen: dict[str, tuple[str, ...]] = {}
-        for setting in (
+        self._by_name = False
+        for each in (
             "TimeZone = 'UTC'",
             "parquet_metadata_cache = true",
             "autoinstall_known_extensions = false",
-            f"allowed_directories = [{_literal(str(folder.resolve()) + '/')}]",
+            f"memory_limit = '{memory}MiB'",
+            f"max_temp_directory_size = '{_SPILL * memory}MiB'",
+            f"temp_directory = {literal(tempfile.gettempdir() + '/tracekit-spill')}",
+            f"allowed_directories = [{literal(str(folder.resolve()) + '/')}]",
             "enable_external_access = false",
+            *([] if threads is None else [f"threads = {threads}"]),
+            "lock_configuration = true",
         ):
-            self._connection.execute(f"SET {setting}")
+            self._connection.execute(f"SET {each}")
 
     def close(self) -> None:
         """Free the memory."""
@@ -88,23 +111,39 @@ class Engine:
 
     def show_files(self, name: str, table: str, files: Sequence[str]) -> None:
         """Make the view `name` read these Parquet files as the lake table `table`."""
-        if self._seen.get(name) == tuple(files):
+        if self._seen.get(name) == (table, *files):
             return
-        columns = ", ".join(_column(field) for field in TABLES[table])
-        if files:
-            listed = ", ".join(_literal(path) for path in files)
-            source = f"read_parquet([{listed}], hive_partitioning = true)"
-            query = f"SELECT {', '.join(TABLES[table].names)} FROM {source}"  # noqa: S608 - our own names and paths
-        else:
-            query = f"SELECT {columns} WHERE false"
-        self._connection.execute(f"CREATE OR REPLACE VIEW {name} AS {query}")
-        self._seen[name] = tuple(files)
+        self._connection.execute(f"CREATE OR REPLACE VIEW {name} AS {self.source(table, files)}")
+        self._seen[name] = (table, *files)
+
+    def source(self, table: str, files: Sequence[str]) -> str:
+        """A query for the rows of the lake table `table` in these Parquet files."""
+        if not files:
+            return f"SELECT {', '.join(_column(field) for field in TABLES[table])} WHERE false"
+        read = f"read_parquet([{', '.join(map(literal, files))}], hive_partitioning = true"
+        known = set(TABLES[table].names)
+        if not self._by_name:
+            try:
+                columns = self._connection.execute(f"DESCRIBE SELECT * FROM {read})").fetchall()  # noqa: S608 - our own names, and literals
+            except duckdb.IOException as error:
+                raise StoreError(f"cannot read the store: {error}") from error
+            self._by_name = {str(each[0]) for each in columns} != known
+        if not self._by_name:
+            return f"SELECT {', '.join(_read(table, name) for name in TABLES[table].names)} FROM {read})"  # noqa: S608 - our own names, and literals
+        # Files of before a column was there: every file is asked for its columns, until compaction has written it anew.
+        read += ", union_by_name = true)"
+        described = self._connection.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()  # noqa: S608 - our own names, and literals
+        found = {str(each[0]) for each in described}
+        columns_ = ", ".join(
+            _read(table, field.name) if field.name in found else _column(field) for field in TABLES[table]
+        )
+        return f"SELECT {columns_} FROM {read}"  # noqa: S608 - our own names, and literals
 
     def show_rows(self, name: str, rows: pa.Table) -> None:
         """Make `name` a table of these rows."""
         self._connection.register(f"{name}_given", rows)
         try:
-            self._connection.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM {name}_given")  # noqa: S608
+            self._connection.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM {name}_given")  # noqa: S608 - our own names, and literals
         finally:
             self._connection.unregister(f"{name}_given")
 
@@ -113,24 +152,84 @@ class Engine:
         for name, query in views.items():
             self._connection.execute(f"CREATE OR REPLACE VIEW {name} AS {query}")
 
-    def run(self, query: str, parameters: Sequence[object] | None = None) -> Result:
-        """Run one query and read all that it gives.
+    def run(
+        self,
+        query: str,
+        parameters: Sequence[object] | None = None,
+        *,
+        seconds: float | None = None,
+        rows: int | None = None,
+    ) -> Result:
+        """Run one query, which can only read, and read all that it gives.
+
+        Args:
+            query: One statement; `?` stands for a parameter.
+            parameters: Values for the `?`.
+            seconds: How long it may take.
+            rows: At most so many of its rows.
 
         Raises:
-            UsageError: The query is wrong; the message is DuckDB's.
+            UsageError: The query is wrong, does more than read, or takes too long; the message is DuckDB's.
             StoreError: A file that the query needs cannot be read.
         """
-        cursor = self._connection.cursor()
         try:
+            return self._run(query, parameters, seconds, rows)
+        except UsageError as error:
+            if self._by_name or not _OLDER.search(str(error)) or not self._seen:
+                raise
+            self._by_name = True
+            for name, (table, *files) in list(self._seen.items()):
+                del self._seen[name]
+                self.show_files(name, table, files)
+            return self._run(query, parameters, seconds, rows)
+
+    def _run(self, query: str, parameters: Sequence[object] | None, seconds: float | None, rows: int | None) -> Result:
+        cursor = self._connection.cursor()
+        timer = threading.Timer(seconds or 0, cursor.interrupt)
+        try:
+            if not _reads(query):
+                return Result(pa.table({}))
+            if seconds is not None:
+                timer.start()
+            cursor.execute("BEGIN TRANSACTION READ ONLY")
             # The stubs leave out that a statement without a result, such as an empty one, gives None.
             found = cast("duckdb.DuckDBPyRelation | None", cursor.sql(query, params=list(parameters or ())))
-            return Result(pa.table({}) if found is None else _plain(found.to_arrow_table()))
+            if found is None:
+                return Result(pa.table({}))
+            return Result(_plain((found if rows is None else found.limit(rows)).to_arrow_table()))
+        except duckdb.InterruptException:
+            raise UsageError(f"the query took longer than {seconds:g} s; narrow it, or ask for less") from None
         except (duckdb.IOException, duckdb.InternalException, duckdb.OutOfMemoryException) as error:
             raise StoreError(f"cannot read the store: {error}") from error
         except duckdb.Error as error:
             raise UsageError(f"the query is wrong: {error}") from error
         finally:
+            timer.cancel()
             cursor.close()
+
+
+def _memory_mb() -> int:
+    text = setting("query_memory_mb") or "4096"
+    if not text.isdecimal() or not 64 <= int(text) <= 1 << 24:
+        raise SettingError(f"query_memory_mb must be a number of MiB, 64 or more, not {text!r}")
+    return int(text)
+
+
+def _reads(query: str) -> bool:
+    """Whether the query is one statement that reads; `False` where there is no statement at all."""
+    found = duckdb.extract_statements(query)
+    if not found:
+        return False
+    kinds = {each.type for each in found}
+    if kinds == {duckdb.StatementType.EXPLAIN} and len(found) == 1:
+        return _reads(_EXPLAIN.sub("", found[0].query, count=1))
+    if len(found) > 1 or kinds - {duckdb.StatementType.SELECT, duckdb.StatementType.MULTI}:
+        raise UsageError("the query is wrong: it must be one statement that only reads, such as SELECT or DESCRIBE")
+    return True
+
+
+def _read(table: str, column: str) -> str:
+    return folding.column_sql(column) if table == "spans" else column
 
 
 def _plain(table: pa.Table) -> pa.Table:
@@ -142,7 +241,8 @@ def _plain(table: pa.Table) -> pa.Table:
     return table.cast(pa.schema(fields)) if fields != list(table.schema) else table
 
 
-def _literal(value: str) -> str:
+def literal(value: str) -> str:
+    """The text as a constant of SQL."""
     return "'" + value.replace("'", "''") + "'"
 
 
@@ -163,3 +263,37 @@ def _sql_type(kind: pa.DataType) -> str:
         pa.timestamp("us"): "TIMESTAMP",
     }
     return names[kind]
+
+
+def write_database(
+    path: Path, tables: Mapping[str, Iterator[pa.Table]], empty: Mapping[str, pa.Table], views: Mapping[str, str]
+) -> None:
+    """Write a DuckDB file of its own.
+
+    Args:
+        path: The file, which is made.
+        tables: The rows of each table, some at a time.
+        empty: What tables look like that have no rows.
+        views: Names and queries of views over them.
+
+    Raises:
+        StoreError: The file cannot be written.
+    """
+    try:
+        connection = duckdb.connect(str(path))
+        try:
+            for name, batches in tables.items():
+                if name in empty:
+                    connection.register("given", empty[name])
+                    connection.execute(f"CREATE TABLE {name} AS SELECT * FROM given")  # noqa: S608 - our own names, and literals
+                for batch in batches:
+                    connection.register("given", batch)
+                    made = f"INSERT INTO {name}" if name in empty else f"CREATE TABLE {name} AS"
+                    connection.execute(f"{made} SELECT * FROM given")  # noqa: S608 - our own names, and literals
+                connection.unregister("given")
+            for name, query in views.items():
+                connection.execute(f"CREATE VIEW {name} AS {query}")
+        finally:
+            connection.close()
+    except duckdb.Error as error:
+        raise StoreError(f"cannot write {path}: {error}") from error

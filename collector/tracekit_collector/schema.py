@@ -1,13 +1,14 @@
 """The lake's tables, column by column.
 
-`SCHEMA_VERSION` stands in every row, in every file's metadata and in the catalog. A column is only ever added.
+`SCHEMA_VERSION` stands in every row. A column is only ever added. Since version 2 `input` and `output` may refer to
+another column of their row (see `folding`); the views put the text back.
 """
 
 from __future__ import annotations
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _TIME = pa.timestamp("us")  # UTC, without a zone: a zoned time needs pytz on its way from DuckDB to Python
 _TEXT = pa.string()
@@ -147,6 +148,7 @@ SCORES = pa.schema(
         ("session_id", _TEXT),
         ("case_id", _TEXT),
         ("repeat", pa.int32()),
+        ("sample", pa.int32()),  # which of several independent verdicts on one target, from 0
         ("judge", _TEXT),
         ("judge_version", _TEXT),
         ("judge_digest", _TEXT),
@@ -172,7 +174,52 @@ SCORES = pa.schema(
     ]
 )
 
-TABLES: dict[str, pa.Schema] = {"spans": SPANS, "logs": LOGS, "inferences": INFERENCES, "scores": SCORES}
+METRICS = pa.schema(
+    [
+        ("date", pa.date32()),  # UTC date of time
+        ("metric_id", _TEXT),  # digest of the request, and the point's place in it
+        ("time", _TIME),
+        ("time_ns", _INT),
+        ("start_ns", _INT),
+        ("name", _TEXT),
+        ("unit", _TEXT),
+        ("description", _TEXT),
+        ("kind", _TEXT),  # gauge | sum | histogram | exponential_histogram | summary
+        ("temporality", _TEXT),  # delta | cumulative
+        ("monotonic", pa.bool_()),
+        ("value", _REAL),  # of a gauge or sum
+        ("count", _INT),
+        ("sum", _REAL),
+        ("min", _REAL),
+        ("max", _REAL),
+        ("buckets", _TEXT),  # JSON: bounds and counts, scale and offsets, or quantiles, as the kind has them
+        ("attributes", _TEXT),
+        ("service_name", _TEXT),
+        ("project", _TEXT),
+        ("resource", _TEXT),
+        ("scope", _TEXT),
+        ("flags", _INT),
+        ("received_at", _TIME),
+        ("schema_version", pa.int32()),
+    ]
+)
+
+TABLES: dict[str, pa.Schema] = {
+    "spans": SPANS,
+    "logs": LOGS,
+    "inferences": INFERENCES,
+    "scores": SCORES,
+    "metrics": METRICS,
+}
+
+# By what rows are sorted.
+TIMES: dict[str, str] = {
+    "spans": "start_ns",
+    "logs": "time_ns",
+    "inferences": "time",
+    "scores": "time",
+    "metrics": "time_ns",
+}
 
 # What makes a row itself: a second row with the same key replaces the first.
 KEYS: dict[str, tuple[str, ...]] = {
@@ -180,4 +227,5 @@ KEYS: dict[str, tuple[str, ...]] = {
     "logs": ("log_id",),
     "inferences": ("request_id",),
     "scores": ("score_id",),
+    "metrics": ("metric_id",),
 }

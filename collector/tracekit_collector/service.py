@@ -1,41 +1,55 @@
-"""The running collector: the door on a thread, settling on another, and an orderly end."""
+"""The running collector: both doors on a thread, settling on another, and an orderly end."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
+import ssl
 import threading
-import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from tracekit.errors import SettingError, StoreBusyError, StoreError, TracekitError
+from tracekit.errors import SettingError
+from tracekit_collector.admission import Admission, Authorise, Forwarder, Limits
+from tracekit_collector.api import routes
 from tracekit_collector.committer import Committer
-from tracekit_collector.door import Door, Limits
+from tracekit_collector.door import Door
+from tracekit_collector.health import Meter
+from tracekit_collector.house import Keeping
+from tracekit_collector.settling import Settling
 from tracekit_collector.store import Store
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_GRACE_SECONDS = 5  # for requests that are in flight when the collector is told to stop
-_OTHERS_SECONDS = 5.0  # for another process that is settling
-_BACKLOG = 512
+    from tracekit_collector.grpc_door import GrpcDoor
 
-logger = logging.getLogger(__name__)
+__all__ = ["Collector", "Settling"]
+
+_GRACE_SECONDS = 5  # for requests that are in flight when the collector is told to stop
+_IDLE_SECONDS = 75  # a connection may rest: exporters send every few seconds, and one closed under them loses a request
+_BACKLOG = 512
 
 
 class Collector:
-    """Takes OTLP over HTTP into a store, and settles it, from `start` to `stop`.
+    """Takes OTLP over HTTP and gRPC into a store, and settles it, from `start` to `stop`.
 
     Args:
         store: Where everything goes; stays open after `stop`.
         host: The address to listen on.
-        port: The port to listen on; 0 picks a free one, which `port` then tells.
+        port: The port for HTTP; 0 picks a free one, which `port` then tells.
+        grpc_port: The port for gRPC, 0 as above; no such door when not given.
         settle_every: Seconds from one settling to the next.
-        limits: What the door takes on.
+        limits: What the doors take on.
+        certificate: Files of a certificate chain and its private key, PEM: both doors then speak TLS only.
+        origins: Pages whose scripts may send, beside those of this machine.
+        authorise: Who may come in; everybody when not given.
+        pipeline: Changes a decoded request of a kind in place before it is kept, and says whether it did.
+        forwarders: Get what was kept, and the metrics that were only counted.
 
     Example:
         >>> import tempfile
@@ -50,65 +64,95 @@ class Collector:
         *,
         host: str = "127.0.0.1",
         port: int = 4318,
+        grpc_port: int | None = None,
         settle_every: float = 0.5,
         limits: Limits | None = None,
+        certificate: tuple[Path, Path] | None = None,
+        origins: Iterable[str] = (),
+        authorise: Authorise | None = None,
+        pipeline: Callable[[str, Any], bool] | None = None,
+        forwarders: Iterable[Forwarder] = (),
     ) -> None:
         self.store = store
         self.host = host
         self.port = port
+        self.grpc_port = grpc_port
+        self.meter = Meter()
         self._settling = Settling(store, every=settle_every)
+        self._keeping = Keeping(store.location)
         self._limits = limits
+        self._certificate = certificate
+        self._origins = tuple(origins)
+        self._hooks: dict[str, Any] = {"authorise": authorise, "pipeline": pipeline, "forwarders": tuple(forwarders)}
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
         self._committer: Committer | None = None
+        self._admission: Admission | None = None
 
     @property
     def url(self) -> str:
-        """Where clients send to."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        """Where clients send to by HTTP."""
+        return f"{'http' if self._certificate is None else 'https'}://{self._address}:{self.port}"
+
+    @property
+    def grpc_target(self) -> str | None:
+        """Where clients send to by gRPC; `None` where that door is not open."""
+        return None if self.grpc_port is None else f"{self._address}:{self.grpc_port}"
+
+    @property
+    def _address(self) -> str:
+        return f"[{self.host}]" if ":" in self.host else self.host
 
     def start(self) -> None:
         """Listen, receive and settle, from now on.
 
         Raises:
-            SettingError: The address cannot be listened on.
+            SettingError: An address cannot be listened on, or the certificate cannot be used.
         """
+        if self._certificate is not None:
+            _check_certificate(*self._certificate)
         listener = _listener(self.host, self.port)
         self.port = listener.getsockname()[1]
-        self._committer = Committer(self.store.inbox)
-        door = Door(self._committer, limits=self._limits, report=self._settling.report)
-        config = uvicorn.Config(
-            door.app,
-            http="h11",
-            loop="asyncio",
-            lifespan="off",
-            ws="none",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=_GRACE_SECONDS,
+        self._committer = Committer(self.store.inbox, committed=self._settling.arrived)
+        self._admission = Admission(
+            self._committer, limits=self._limits, backlog=self._settling.backlog, meter=self.meter, **self._hooks
         )
-        self._server = _Server(config)
+        self.meter.watch(self._settling.gauges)
+        more = routes(self.store, self._reader)
+        door = Door(self._admission, origins=self._origins, report=self._settling.report, more=more)
+        self._server = _Server(self._config(door), self._grpc_door(self._admission))
         self._thread = threading.Thread(
             target=asyncio.run, args=(self._server.serve(sockets=[listener]),), name="tracekit-door", daemon=True
         )
         self._thread.start()
         self._server.ready.wait()
+        if self._server.failure is not None:
+            self._thread.join()
+            self._committer.close()
+            self._admission.close()
+            listener.close()
+            raise self._server.failure
+        if self._server.grpc_door is not None:
+            self.grpc_port = self._server.grpc_door.port
         self._settling.start()
+        self._keeping.start()
+
+    def _reader(self, header: str | None) -> str | None:
+        authorise: Authorise | None = self._hooks["authorise"]
+        return None if authorise is None else authorise(header, "read")
 
     def stop(self) -> None:
         """Stop listening, finish what is in flight, put everything that was kept into the lake.
 
         What cannot be settled now stays in the inbox, for whoever opens the store next.
         """
-        if self._server is None or self._thread is None or self._committer is None:
+        if self._server is None or self._thread is None or self._committer is None or self._admission is None:
             return
         self._server.should_exit = True
         self._thread.join()
+        self._admission.close()
         self._committer.close()
+        self._keeping.stop()
         self._settling.stop()
         self._server = None
 
@@ -121,79 +165,65 @@ class Collector:
     ) -> None:
         self.stop()
 
+    def _config(self, door: Door) -> uvicorn.Config:
+        chain, key = self._certificate or (None, None)
+        return uvicorn.Config(
+            door.app,
+            http="h11",
+            loop="asyncio",
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+            timeout_keep_alive=_IDLE_SECONDS,
+            ssl_certfile=chain,
+            ssl_keyfile=key,
+        )
 
-class Settling:
-    """Settles a store on a thread of its own, whenever its inbox holds something.
+    def _grpc_door(self, admission: Admission) -> GrpcDoor | None:
+        if self.grpc_port is None:
+            return None
+        from tracekit_collector.grpc_door import GrpcDoor  # noqa: PLC0415 - only where that door is wanted
 
-    A failure is logged once for each cause, told by `report`, and tried again.
-
-    Args:
-        store: The store.
-        every: Seconds from one look to the next.
-    """
-
-    def __init__(self, store: Store, *, every: float = 0.5) -> None:
-        self._store = store
-        self._every = every
-        self._thread = threading.Thread(target=self._run, name="tracekit-settling", daemon=True)
-        self._stopping = threading.Event()
-        self._logged = ""
-        self.failure: str | None = None
-        self.last: float | None = None
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Settle what is there once more, then end."""
-        self._stopping.set()
-        self._thread.join()
-        self._settle()
-
-    def report(self) -> tuple[bool, dict[str, object]]:
-        """Whether settling goes well, and what `/readyz` tells of it."""
-        ago = None if self.last is None else round(time.monotonic() - self.last, 3)
-        settle: dict[str, object] = {"error": self.failure, "seconds_since": ago}
-        try:
-            settle["backlog_bytes"] = self._store.settler.backlog_bytes()
-        except (StoreError, OSError) as error:
-            return False, {"store": str(self._store.location), "settle": {**settle, "error": str(error)}}
-        return self.failure is None, {"store": str(self._store.location), "settle": settle}
-
-    def _run(self) -> None:
-        # Decorated processes write to the same inbox, so a look is taken even when the door was quiet.
-        while not self._stopping.wait(self._every):
-            self._settle()
-
-    def _settle(self) -> None:
-        try:
-            if self._store.settler.pending():
-                self._store.settle(timeout=_OTHERS_SECONDS)
-            self.failure = None
-            self._logged = ""
-            self.last = time.monotonic()
-        except StoreBusyError:
-            self.failure = None  # another process does our work
-        except Exception as error:  # noqa: BLE001 - the door goes on, the inbox keeps everything
-            self.failure = str(error) if isinstance(error, TracekitError) else f"{type(error).__name__}: {error}"
-            if self.failure != self._logged:
-                logger.error("settling failed and will be tried again: %s", self.failure)  # noqa: TRY400 - one line, not a traceback
-                self._logged = self.failure
+        return GrpcDoor(admission, host=self.host, port=self.grpc_port, certificate=self._certificate)
 
 
 class _Server(uvicorn.Server):
-    """Tells when it is ready, and leaves signals to the command."""
+    """Opens both doors, tells when they are, and leaves signals to the command."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, grpc_door: GrpcDoor | None) -> None:
         super().__init__(config)
+        self.grpc_door = grpc_door
         self.ready = threading.Event()
+        self.failure: Exception | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         try:
+            if self.grpc_door is not None:
+                await self.grpc_door.start()
             await super().startup(sockets)
+        except SettingError as error:
+            self.failure = error
+            self.should_exit = True
         finally:
             self.ready.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        closing = [] if self.grpc_door is None else [self.grpc_door.stop(_GRACE_SECONDS)]
+        await asyncio.gather(super().shutdown(sockets), *closing)
+
+
+def _check_certificate(chain: Path, key: Path) -> None:
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(chain, key)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        wanted = "they must be a PEM certificate chain and its private key without a password"
+        raise SettingError(f"cannot use {chain} with {key} for TLS: {reason}; {wanted}") from None
 
 
 def _listener(host: str, port: int) -> socket.socket:

@@ -9,39 +9,38 @@ already is left alone. Offsets move, and segments go, only when every table and 
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from google.protobuf.message import DecodeError as ProtobufError
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+import pyarrow as pa
 
-from tracekit._locks import held, try_lock
+from tracekit._locks import held
 from tracekit.errors import StoreBusyError, StoreError, StoreVersionError, UsageError
-from tracekit.inbox import Damage, Record, read_segment, segments, sync_folder, ulid
+from tracekit.inbox import SIGNALS, segments, sync_folder, ulid
+from tracekit_collector import compaction, replacing
 from tracekit_collector.catalog import Catalog
-from tracekit_collector.lake import Batch, Lake, to_arrow
-from tracekit_collector.query import Engine
-from tracekit_collector.rows import inference_rows, log_rows, score_rows, span_rows, version_rows
-from tracekit_collector.schema import KEYS
+from tracekit_collector.known import Known
+from tracekit_collector.lake import Batch, Lake, Written
+from tracekit_collector.loading import Loaded, Part, Task, load
+from tracekit_collector.ranges import Ranges, is_abandoned, next_ranges, pieces, size
+from tracekit_collector.schema import KEYS, TABLES
+from tracekit_collector.workers import Workers
 
 _PLAN_VERSION = 1
-_BATCH_BYTES = 32 << 20
+_BATCH_BYTES = 10 << 20
+_WORTH_A_WORKER = 1 << 20  # bytes; less is loaded here
 _FORGOTTEN_SECONDS = 60
-_FILES_A_DATE = 64
+_A_TIER = 64  # files of a size that come together here; a running collector joins them long before (see `house`)
 _KEPT_HOURS = 1
-_NEIGHBOURS = (datetime.timedelta(days=-1), datetime.timedelta(0), datetime.timedelta(days=1))
+_ATTEMPTS = 5
+_BATCHES_A_TIDYING = 8
 
 logger = logging.getLogger(__name__)
-
-Rows = dict[str, list[dict[str, object]]]
-Ranges = dict[str, tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,7 @@ class Settled:
         logs: How many log records.
         scores: How many scores.
         inferences: How many inference logs.
+        metrics: How many data points of metrics.
         refused: How many spans could not be kept, because they had no valid id.
         quarantined: How many stretches of segments could not be read.
     """
@@ -65,6 +65,7 @@ class Settled:
     logs: int = 0
     scores: int = 0
     inferences: int = 0
+    metrics: int = 0
     refused: int = 0
     quarantined: int = 0
 
@@ -83,16 +84,6 @@ class _Plan:
     ranges: Ranges | None = None
 
 
-@dataclass
-class _Work:
-    """A batch in the making."""
-
-    rows: Rows = field(default_factory=lambda: {"spans": [], "logs": [], "inferences": [], "scores": []})
-    versions: list[dict[str, object]] = field(default_factory=list)
-    digests: set[str] = field(default_factory=set)
-    count: Settled = field(default_factory=Settled)
-
-
 class Settler:
     """Moves what arrived in an inbox into the lake and the catalog.
 
@@ -106,8 +97,9 @@ class Settler:
         self._inbox = inbox
         self._lake = lake
         self._catalog = catalog
-        self._engine: Engine | None = None
-        self._seen_versions: set[tuple[object, object]] = set()
+        self._workers: Workers | None = None
+        self._known = {table: Known(table) for table in TABLES}
+        self._seen_versions: set[tuple[str, str]] = set()
 
     def pending(self) -> bool:
         """Whether the inbox holds anything that is not in the lake yet."""
@@ -115,12 +107,12 @@ class Settler:
         if not found:
             return False
         plan = self._read_plan()
-        return plan.ranges is not None or any(_size(path) > plan.offsets.get(path.name, 0) for path in found)
+        return plan.ranges is not None or any(size(path) > plan.offsets.get(path.name, 0) for path in found)
 
     def backlog_bytes(self) -> int:
         """How many bytes of the inbox are not in the lake yet."""
         plan = self._read_plan()
-        return sum(max(0, _size(path) - plan.offsets.get(path.name, 0)) for path in segments(self._inbox))
+        return sum(max(0, size(path) - plan.offsets.get(path.name, 0)) for path in segments(self._inbox))
 
     def quarantined(self) -> list[Path]:
         """The files that hold what could not be read; each has its reason beside it, in a `.json` of the same name."""
@@ -149,7 +141,7 @@ class Settler:
             while True:
                 ranges = plan.ranges
                 if ranges is None:
-                    ranges = self._next_ranges(plan.offsets)
+                    ranges = next_ranges(self._inbox, plan.offsets, room=_BATCH_BYTES)
                     if not ranges:
                         break
                     plan = replace(plan, ranges=ranges, batch=plan.batch + 1)
@@ -158,101 +150,104 @@ class Settler:
                 offsets = {**plan.offsets, **{name: end for name, (_, end) in ranges.items()}}
                 plan = replace(plan, offsets=offsets, ranges=None)
                 self._write_plan(plan)
+                if plan.batch % _BATCHES_A_TIDYING == 0:
+                    plan = self._tidy(plan)
+                    self._keep_house()
             self._tidy(plan)
             self._keep_house()
         return total
 
-    def close(self) -> None:
-        """Free the memory."""
-        if self._engine is not None:
-            self._engine.close()
-            self._engine = None
+    def employ(self, workers: int) -> None:
+        """Have large batches loaded by worker processes from now on; 0 has everything done in this one."""
+        if self._workers is not None:
+            self._workers.close()
+        self._workers = Workers(workers) if workers else None
 
-    def _next_ranges(self, offsets: Mapping[str, int]) -> Ranges:
-        ranges: Ranges = {}
-        room = _BATCH_BYTES
-        for path in segments(self._inbox):
-            start = offsets.get(path.name, 0)
-            if room <= 0 or _size(path) <= start:
-                continue
-            end = start
-            for item in read_segment(path, start):
-                if isinstance(item, Damage) and item.torn and not _is_abandoned(path):
-                    break
-                end = item.end
-                if end - start >= room:
-                    break
-            if end > start:
-                ranges[path.name] = (start, end)
-                room -= end - start
-        return ranges
+    def close(self) -> None:
+        """End the workers."""
+        self.employ(0)
 
     def _do(self, plan: _Plan, ranges: Ranges) -> Settled:
         batch = Batch(plan.inbox, plan.batch)
-        work = _Work()
-        for name, (start, end) in sorted(ranges.items()):
-            self._read(self._inbox / name, start, end, work)
-        for table, rows in work.rows.items():
-            if rows and not self._lake.holds(table, batch):
-                self._commit(table, rows, batch)
+        done = frozenset(table for table in TABLES if self._lake.holds(table, batch))
+        found = self._load(self._tasks(batch, ranges, done))
+        count = Settled()
+        for task, loaded in found:
+            for start, payload, reason in loaded.damage:
+                self._quarantine(Path(task.segment), start, payload, reason)
+            count += Settled(
+                requests=loaded.requests,
+                repeated=loaded.repeated,
+                refused=loaded.refused,
+                quarantined=len(loaded.damage),
+                **loaded.rows,
+            )
+        for table in TABLES:
+            parts = [part for _, loaded in found for part in loaded.parts if part.table == table]
+            if parts and table not in done:
+                self._commit(table, parts, batch)
                 self._lake.sync(table)
-        self._take_down_versions(work)
-        self._catalog.add_requests(work.digests, settled_at=_utc(time.time_ns()))
-        return work.count
+        self._take_down_versions(
+            [row for _, loaded in found for row in loaded.versions],
+            set().union(*(loaded.named for _, loaded in found)),
+        )
+        digests = {digest for _, loaded in found for digest in loaded.digests}
+        self._catalog.add_requests(digests, settled_at=_utc(time.time_ns()))
+        return count
 
-    def _read(self, path: Path, start: int, end: int, work: _Work) -> None:
-        records: list[tuple[Record, str]] = []
-        for item in read_segment(path, start, end):
-            if isinstance(item, Damage):
-                self._quarantine(path, item.start, _bytes(path, item.start, item.end), item.reason)
-                work.count += Settled(quarantined=1)
-            else:
-                records.append((item, hashlib.blake2b(item.payload, digest_size=16).hexdigest()))
-        known = self._catalog.known_requests(digest for _, digest in records)
-        for record, digest in records:
-            if digest in known or digest in work.digests:
-                work.count += Settled(repeated=1)
-                continue
-            work.digests.add(digest)
-            try:
-                _add_rows(path.suffix[1:], record, digest, work)
-            except Exception as error:  # noqa: BLE001 - one payload that we cannot read must not hold up the rest
-                work.digests.discard(digest)  # a tracekit that can read it may be given it again
-                self._quarantine(path, record.start, record.payload, f"{type(error).__name__}: {error}")
-                work.count += Settled(quarantined=1)
+    def _tasks(self, batch: Batch, ranges: Ranges, done: frozenset[str]) -> list[Task]:
+        least = _WORTH_A_WORKER if self._workers is not None else _BATCH_BYTES
+        cut = [
+            (path, piece)
+            for name, (start, end) in sorted(ranges.items())
+            for path in [self._inbox / name]
+            for piece in pieces(path, start, end, least=least)
+        ]
+        return [
+            Task(str(path), start, end, str(self._lake.folder), f"part-{batch.inbox}-{batch.number}-{number}", done)
+            for number, (path, (start, end)) in enumerate(cut)
+        ]
 
-    def _commit(self, table: str, rows: list[dict[str, object]], batch: Batch) -> None:
-        key = KEYS[table]
-        last = {tuple(row[name] for name in key): row for row in rows}
-        dates = self._dates_of_known(table, last)
-        arrow = to_arrow(table, list(last.values()))
-        if dates:
-            self._lake.replace(table, arrow, dates=dates, batch=batch)
-        else:
-            self._lake.append(table, arrow, batch=batch)
+    def _load(self, tasks: Sequence[Task]) -> list[tuple[Task, Loaded]]:
+        claimed: dict[str, Task] = {}
 
-    def _dates_of_known(
-        self, table: str, rows: Mapping[tuple[object, ...], Mapping[str, object]]
-    ) -> set[datetime.date]:
-        """On which dates the table has rows with these keys; a row that comes again may have moved by a day."""
-        dates = {date for row in rows.values() if isinstance(date := row["date"], datetime.date)}
-        near = {_shifted(date, step) for date in dates for step in _NEIGHBOURS}
-        files = self._lake.files(table, dates=near)
-        if not files:
-            return set()
-        if self._engine is None:
-            self._engine = Engine(self._lake.folder)
-        self._engine.show_files("known", table, files)
-        key = KEYS[table]
-        columns = ", ".join(f"unnest(?::VARCHAR[]) AS {name}" for name in key)
-        same = " AND ".join(f"known.{name} = given.{name}" for name in key)
-        values = [[str(each[place]) for each in rows] for place in range(len(key))]
-        query = f"SELECT DISTINCT date FROM known SEMI JOIN (SELECT {columns}) given ON {same}"  # noqa: S608 - our own names
-        return {date for (date,) in self._engine.run(query, values).fetchall() if isinstance(date, datetime.date)}
+        def known(task: Task) -> Callable[[Sequence[str]], set[str]]:
+            def of_task(digests: Sequence[str]) -> set[str]:
+                found = self._catalog.known_requests(digests)
+                return found | {digest for digest in digests if claimed.setdefault(digest, task) is not task}
 
-    def _take_down_versions(self, work: _Work) -> None:
+            return of_task
+
+        worth = sum(task.end - task.start for task in tasks) >= _WORTH_A_WORKER
+        if self._workers is not None and worth:
+            return list(zip(tasks, self._workers.load(tasks, known), strict=True))
+        return [(task, load(task, known(task))) for task in tasks]
+
+    def _commit(self, table: str, parts: Sequence[Part], batch: Batch) -> None:
+        folder = self._lake.folder / table
+        parts = replacing.last_of(folder, parts)
+        if self._lake.version(table) is None:
+            rows = [replacing.dated(folder, part) for part in parts]
+            self._lake.append(table, pa.concat_tables(rows).select(TABLES[table].names), batch=batch)
+            for part in parts:
+                (folder / part.name).unlink(missing_ok=True)
+            return
+        self._lake.widen(table)
+        known = self._known[table]
+        for _ in range(_ATTEMPTS):
+            files = self._lake.entries(table)
+            hits = {file: part for part in parts for file in known.repeated(part, files)}
+            old, kept = replacing.thinned(folder, hits, parts) if hits else ([], [])
+            new = [Written(part.name, part.day, part.bytes, part.stats) for part in (*parts, *kept)]
+            if self._lake.add(table, new, old=old, batch=batch):
+                for part in (*kept, *parts):
+                    known.remember(part)
+                return
+        raise StoreError(f"cannot commit to the table {table}: others change it all the time; try again")
+
+    def _take_down_versions(self, rows: Iterable[Mapping[str, object]], named: set[tuple[str, str]]) -> None:
         agents = self._catalog.agents
-        for row in work.versions:
+        for row in rows:
             facts = dict(row)
             alias, name = facts.pop("alias", None), str(facts.pop("agent"))
             try:
@@ -261,15 +256,12 @@ class Settler:
                     agents.set_alias(name, str(alias), version)
             except UsageError as error:
                 logger.warning("an agent version could not be registered: %s", error)
-        for row in work.rows["spans"]:
-            named = (row["agent_name"], row["agent_version"])
-            if None in named or named in self._seen_versions:
-                continue
+        for name, label in sorted(named - self._seen_versions):
             try:
-                agents.see(str(named[0]), str(named[1]))
+                agents.see(name, label)
             except UsageError as error:
                 logger.warning("an agent version that a span names was not taken down: %s", error)
-            self._seen_versions.add(named)
+            self._seen_versions.add((name, label))
 
     def _quarantine(self, path: Path, start: int, payload: bytes, reason: str) -> None:
         folder = self._inbox / "quarantine"
@@ -280,24 +272,27 @@ class Settler:
         (folder / f"{name}.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
         logger.warning("quarantined %d bytes of %s: %s", len(payload), path.name, reason)
 
-    def _tidy(self, plan: _Plan) -> None:
+    def _tidy(self, plan: _Plan) -> _Plan:
         for path in segments(self._inbox):
-            if plan.offsets.get(path.name, 0) >= _size(path) and _is_abandoned(path):
+            if plan.offsets.get(path.name, 0) >= size(path) and is_abandoned(path):
                 path.unlink(missing_ok=True)
-        for path in self._inbox.glob(".*.traces"):
-            _forget(path)
-        for path in self._inbox.glob(".*.logs"):
-            _forget(path)
+        for signal in SIGNALS:
+            for path in self._inbox.glob(f".*.{signal}"):
+                _forget(path)
         left = {path.name for path in segments(self._inbox)}
         if set(plan.offsets) - left:
-            self._write_plan(replace(plan, offsets={name: at for name, at in plan.offsets.items() if name in left}))
+            plan = replace(plan, offsets={name: at for name, at in plan.offsets.items() if name in left})
+            self._write_plan(plan)
+        return plan
 
     def _keep_house(self) -> None:
-        # Every batch adds a file; left alone, a day of one span a second would be a hundred thousand of them.
+        # Every batch adds a file; left alone, a day of one span a second would be a hundred thousand of them. A
+        # collector, which has workers, has a thread for it too, so that settling does not wait.
+        if self._workers is not None:
+            return
         for table in KEYS:
             try:
-                if self._lake.compact(table, more_than=_FILES_A_DATE):
-                    self._lake.sync(table)
+                if compaction.compact(self._lake, table):
                     self._lake.vacuum(table, hours=_KEPT_HOURS)
             except StoreError as error:
                 logger.warning("the table %s could not be compacted, and is as it was: %s", table, error)
@@ -336,65 +331,10 @@ class Settler:
             raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _add_rows(signal: str, record: Record, digest: str, work: _Work) -> None:
-    received = record.received_ns
-    try:
-        if signal == "traces":
-            request = ExportTraceServiceRequest.FromString(record.payload)
-            found, refusals = span_rows(request, received_ns=received)
-            new: Rows = {"spans": found, "scores": score_rows(request, digest=digest, received_ns=received)}
-            work.count += Settled(refused=len(refusals))
-        else:
-            logs = ExportLogsServiceRequest.FromString(record.payload)
-            new = {
-                "logs": log_rows(logs, received_ns=received, digest=digest),
-                "scores": score_rows(logs, digest=digest, received_ns=received),
-                "inferences": inference_rows(logs, received_ns=received, digest=digest),
-            }
-            work.versions.extend(version_rows(logs, received_ns=received))
-    except ProtobufError as error:
-        raise StoreError(f"this is no OTLP {signal} request: {error}") from error
-    for table, rows in new.items():
-        work.rows[table].extend(rows)
-    work.count += Settled(requests=1, **{table: len(rows) for table, rows in new.items()})
-
-
-def _is_abandoned(path: Path) -> bool:
-    """Whether no writer has the segment open, so that nothing will be appended to it."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return True
-    try:
-        return try_lock(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _forget(path: Path) -> None:
     """Remove a segment that was never begun: its writer died between making it and naming it."""
-    if _is_abandoned(path) and time.time() - path.stat().st_mtime > _FORGOTTEN_SECONDS:
+    if is_abandoned(path) and time.time() - path.stat().st_mtime > _FORGOTTEN_SECONDS:
         path.unlink(missing_ok=True)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-def _bytes(path: Path, start: int, end: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(start)
-        return file.read(end - start)
-
-
-def _shifted(date: datetime.date, step: datetime.timedelta) -> datetime.date:
-    try:
-        return date + step
-    except OverflowError:
-        return date
 
 
 def _utc(ns: int) -> datetime.datetime:

@@ -14,19 +14,22 @@ import pyarrow as pa
 
 from tracekit.errors import NotFoundError, StoreError, UsageError
 from tracekit.settings import setting, store_path
+from tracekit_collector import log_steps, log_views
 from tracekit_collector.catalog import Catalog
-from tracekit_collector.lake import Lake, to_arrow
-from tracekit_collector.query import Engine, Result
+from tracekit_collector.lake import Lake, TimedFile, to_arrow
+from tracekit_collector.query import Engine, Result, literal
 from tracekit_collector.schema import TABLES
 from tracekit_collector.settle import Settled, Settler
 from tracekit_collector.trace import Trace, assemble
-from tracekit_collector.views import VIEWS
+from tracekit_collector.trace_search import SPANS_TELL, TraceSearch, Wanted
+from tracekit_collector.views import VIEWS, call_views
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_TIME_COLUMN = {"spans": "start_time", "logs": "time", "inferences": "time", "scores": "time"}
+_TIME_COLUMN = {"spans": "start_time", "logs": "time", "inferences": "time", "scores": "time", "metrics": "time"}
 _READ_AT_ONCE = 200
+_FEW = 20
 _AGENTS = pa.schema(
     [
         ("agent_name", pa.string()),
@@ -70,6 +73,12 @@ class Store:
         self.catalog = Catalog.in_folder(location) if url is None else Catalog(url, lock=location / ".catalog.lock")
         self.settler = Settler(self.inbox, self.lake, self.catalog)
         self._engine: Engine | None = None
+        self._shown: dict[str, int | None] = {}
+        self._span_files: list[TimedFile] = []
+        self._told: int | None = -2  # version of the logs that the views over them were made for
+        self._loose: tuple[int | None, bool] | None = None  # version of the logs, whether some name no trace
+        self._viewed = False
+        self._logs_tell = False
         self._mutex = threading.RLock()
 
     @classmethod
@@ -117,9 +126,20 @@ class Store:
             StoreError: The lake or catalog cannot be written, or another process settled too long.
         """
         with self._mutex:
-            return self.settler.settle(timeout=timeout)
+            try:
+                return self.settler.settle(timeout=timeout)
+            except OSError as error:
+                raise StoreError(f"cannot settle {self.inbox}: {error.strerror or error}") from error
 
-    def sql(self, query: str, parameters: Sequence[object] | None = None, *, settle: bool = True) -> Result:
+    def sql(
+        self,
+        query: str,
+        parameters: Sequence[object] | None = None,
+        *,
+        settle: bool = True,
+        seconds: float | None = None,
+        rows: int | None = None,
+    ) -> Result:
         """Ask the store in DuckDB's SQL.
 
         The views are `spans`, `logs`, `inferences`, `scores`, `traces`, `llm_calls`, `tool_calls`, `sessions`, `runs`
@@ -129,17 +149,81 @@ class Store:
             query: One statement; `?` stands for a parameter.
             parameters: Values for the `?`.
             settle: Whether to settle first what arrived.
+            seconds: How long the query may take, without settling.
+            rows: At most so many of its rows.
 
         Returns:
             The rows, read to the end.
 
         Raises:
-            UsageError: The query is wrong.
+            UsageError: The query is wrong, does more than read, or takes too long.
             StoreError: The store cannot be read.
         """
         if settle:
             self.settle()
-        return self._ready().run(query, parameters)
+        return self._asked(query).run(query, parameters, seconds=seconds, rows=rows)
+
+    def find(
+        self,
+        *,
+        where: str | None = None,
+        equal: Mapping[str, str] | None = None,
+        errors: bool = False,
+        limit: int | None = 50,
+        offset: int = 0,
+        before: tuple[int, str] | None = None,
+        since: int | None = None,
+        newest_first: bool = True,
+        columns: str = "*",
+        settle: bool = True,
+        seconds: float | None = None,
+    ) -> Result:
+        """Rows of the view `traces`, newest first, without putting together more traces than that takes.
+
+        Args:
+            where: A condition in SQL over `traces`.
+            equal: Columns of `traces` and the text that each must have, such as `{"session_id": "s-1"}`.
+            errors: Only traces that failed.
+            limit: At most so many; all when `None`.
+            offset: How many of the first to leave out.
+            before: Go on behind this trace of an earlier answer: its `start_ns` and `trace_id`.
+            since: Only traces that begin at this time or after, in nanoseconds since 1970.
+            newest_first: The order; oldest first when off.
+            columns: What to tell of each, in SQL.
+            settle: Whether to settle first what arrived.
+            seconds: How long each query may take, without settling.
+
+        Raises:
+            UsageError: The condition is wrong, or it takes too long.
+            StoreError: The store cannot be read.
+
+        Example:
+            >>> import tempfile
+            >>> with Store.open(tempfile.mkdtemp()) as store:
+            ...     len(store.find(equal={"session_id": "s-1"}, errors=True))
+            0
+        """
+        if settle:
+            self.settle()
+        for name in equal or {}:
+            if name not in SPANS_TELL:
+                raise UsageError(f"traces cannot be found by {name!r}; it takes {', '.join(sorted(SPANS_TELL))}")
+        wanted = Wanted(
+            where=where,
+            equal=tuple((equal or {}).items()),
+            errors=errors,
+            limit=limit,
+            offset=offset,
+            before=before,
+            since=since,
+            newest_first=newest_first,
+            columns=columns,
+            seconds=seconds,
+        )
+        with self._mutex:
+            engine = self._asked(where) if where else self._ready()
+            search = TraceSearch(engine, self._span_files, logs_tell=self._logs_tell)
+        return search.find(wanted)
 
     def append(self, table: str, rows: Sequence[Mapping[str, object]]) -> int:
         """Write rows straight to a lake table, in one commit.
@@ -167,11 +251,12 @@ class Store:
             self.lake.sync(table)
         return len(rows)
 
-    def trace(self, trace_id: str) -> Trace:
+    def trace(self, trace_id: str, *, settle: bool = True) -> Trace:
         """One trace, put together from its spans and log records.
 
         Args:
             trace_id: 32 hex digits, or the beginning of an id that only one trace has.
+            settle: Whether to settle first what arrived.
 
         Raises:
             NotFoundError: No trace has that id, or several begin like it.
@@ -179,13 +264,15 @@ class Store:
         wanted = trace_id.strip().lower()
         if not wanted or any(digit not in "0123456789abcdef" for digit in wanted) or len(wanted) > 32:
             raise UsageError(f"{trace_id!r} is no trace id: it takes up to 32 hex digits")
+        if settle:
+            self.settle()
         if len(wanted) < 32:
-            found = self.sql("SELECT DISTINCT trace_id FROM spans WHERE starts_with(trace_id, ?) LIMIT 2", [wanted])
+            known = "SELECT trace_id FROM lake_spans UNION ALL SELECT trace_id FROM log_steps"
+            query = f"SELECT DISTINCT trace_id FROM ({known}) WHERE starts_with(trace_id, ?) LIMIT 2"  # noqa: S608 - our own names, and literals
+            found = self._ready().run(query, [wanted])
             if len(found) > 1:
                 raise NotFoundError(f"several traces begin with {wanted!r}; give more digits")
             wanted = str((found.fetchone() or (wanted,))[0])
-        else:
-            self.settle()
         for trace in self.traces([wanted]):
             return trace
         raise NotFoundError(f"there is no trace {wanted!r} in {self.location}; `tracekit traces` lists the newest")
@@ -198,11 +285,8 @@ class Store:
             limit: At most so many.
             newest_first: The order; oldest first when off.
         """
-        order = "DESC" if newest_first else "ASC"
-        condition = f" WHERE {where}" if where else ""
-        limited = "" if limit is None else f" LIMIT {int(limit)}"
-        query = f"SELECT trace_id FROM traces{condition} ORDER BY start_ns {order}, trace_id{limited}"  # noqa: S608 - `where` is the user's own SQL, on a read-only engine
-        return [str(row[0]) for row in self.sql(query).fetchall()]
+        found = self.find(where=where, limit=limit, newest_first=newest_first, columns="trace_id")
+        return [str(row[0]) for row in found.fetchall()]
 
     def traces(self, trace_ids: Iterable[str]) -> Iterator[Trace]:
         """The traces with these ids, in this order, read some hundreds at a time; unknown ids are left out.
@@ -231,6 +315,8 @@ class Store:
             if self._engine is not None:
                 self._engine.close()
                 self._engine = None
+                self._viewed = False
+                self._shown.clear()
             self.catalog.close()
 
     def __enter__(self) -> Self:
@@ -248,28 +334,69 @@ class Store:
         engine = self._ready()
         spans = _by_trace(engine, "lake_spans", trace_ids, "start_ns, span_id")
         logs = _by_trace(engine, "lake_logs", trace_ids, "time_ns, log_id")
+        if self._loose_records(engine):
+            # Records of coding agents that name no trace belong to one by their session and time.
+            for trace_id, rows in _by_trace(engine, "loose_records", trace_ids, "time_ns, log_id").items():
+                logs.setdefault(trace_id, []).extend(rows)
         for each in trace_ids:
-            if each in spans:
-                yield assemble(spans[each], logs.get(each, []))
+            if each in spans or any(log_steps.writer_of(row) for row in logs.get(each, ())):
+                yield assemble(spans.get(each, []), logs.get(each, []))
+
+    def _loose_records(self, engine: Engine) -> bool:
+        version = self._shown.get("logs")
+        if self._loose is None or self._loose[0] != version:
+            found = engine.run(f"SELECT 1 FROM lake_logs WHERE {log_views.IS_LOOSE} LIMIT 1")  # noqa: S608 - our own names, and literals
+            self._loose = (version, bool(len(found)))
+        return self._loose[1]
 
     def _ready(self) -> Engine:
+        """The engine, seeing the newest files."""
         with self._mutex:
-            first = self._engine is None
             engine = self._engine or Engine(self.location / "lake")
             for table in TABLES:
-                engine.show_files(f"lake_{table}", table, self.lake.files(table))
-            engine.show_rows("runs", pa.Table.from_pylist(list(self.catalog.runs.rows()), schema=_RUNS))
-            engine.show_rows("agents", pa.Table.from_pylist(list(self.catalog.agents.rows()), schema=_AGENTS))
-            if first:
-                engine.define(VIEWS)
-                self._engine = engine
+                version = self.lake.version(table)
+                if self._engine is None or version != self._shown.get(table):
+                    # The files are sorted, so that the order of rows without an ORDER BY is that of their dates.
+                    engine.show_files(f"lake_{table}", table, self.lake.files(table))
+                    if table == "spans":
+                        self._span_files = self.lake.timed_files(table)
+                    elif table == "logs":
+                        views = log_views.views_for(lambda query: engine.run(query).fetchall())
+                        engine.define(views)
+                        self._logs_tell = any(views[name] == log_views.VIEWS[name] for name in views)
+                        if self._viewed:
+                            engine.define(call_views(told=self._logs_tell))
+                    self._shown[table] = version
+            self._engine = engine
             return engine
+
+    def _asked(self, query: str) -> Engine:
+        """The engine with the views and the catalog's rows, which take longer than the files of one table."""
+        with self._mutex:
+            engine = self._ready()
+            for name, schema in (("runs", _RUNS), ("agents", _AGENTS)):
+                if not self._viewed or name in query.lower():
+                    rows = self._rows_of(name) if name in query.lower() else []
+                    engine.show_rows(name, pa.Table.from_pylist(rows, schema=schema))
+            if not self._viewed:
+                engine.define(
+                    {name: view for name, view in VIEWS.items() if name not in log_views.VIEWS}
+                    | call_views(told=self._logs_tell)
+                )
+                self._viewed = True
+            return engine
+
+    def _rows_of(self, name: str) -> list[dict[str, object]]:
+        return list(self.catalog.runs.rows() if name == "runs" else self.catalog.agents.rows())
 
 
 def _by_trace(engine: Engine, table: str, trace_ids: Sequence[str], order: str) -> dict[str, list[dict[str, object]]]:
-    query = f"SELECT * FROM {table} WHERE trace_id IN (SELECT unnest(?::VARCHAR[])) ORDER BY {order}"  # noqa: S608 - our own names
+    # A file's Bloom filters are asked for constants only.
+    few = len(trace_ids) <= _FEW
+    ids = ", ".join(map(literal, trace_ids)) if few else "SELECT unnest(?::VARCHAR[])"
+    query = f"SELECT * FROM {table} WHERE trace_id IN ({ids}) ORDER BY {order}"  # noqa: S608 - our own names, and literals
     found: dict[str, list[dict[str, object]]] = {}
-    for row in engine.run(query, [list(trace_ids)]):
+    for row in engine.run(query, None if few else [list(trace_ids)]):
         found.setdefault(str(row["trace_id"]), []).append(row)
     return found
 

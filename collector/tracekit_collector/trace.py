@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from tracekit.errors import UsageError
@@ -28,6 +28,10 @@ from tracekit_collector._facts import (
 )
 from tracekit_collector._faults import Fault, error_of, fault_of
 from tracekit_collector._tree import Node, Row, grow, root_of
+from tracekit_collector.anyvalue import loaded, python_of
+from tracekit_collector.folding import unfold
+
+_UNTOLD = {"told": False}  # a field that `to_dict` leaves out
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,10 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A span of the tree, depth first; `same_as` is the span that describes the same call better."""
+    """A span of the tree, depth first; `same_as` is the span that describes the same call better.
+
+    `row` is the row that it was made of. It is no part of what is printed; `attributes`, `events` and `offered` read it.
+    """
 
     span_id: str
     parent_span_id: str | None
@@ -121,6 +128,29 @@ class Span:
     tool_name: str | None
     agent_name: str | None
     same_as: str | None
+    row: Row = field(default_factory=dict, repr=False, compare=False, metadata=_UNTOLD)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """The attributes as the writer set them, decoded at every call."""
+        text = self.row.get("attributes")
+        found = python_of(loaded(unfold(text, self.row))) if isinstance(text, str) else None
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The span's events as {name, time_ns, attributes}, in order, decoded at every call."""
+        text = self.row.get("events")
+        found = loaded(text) if isinstance(text, str) else None
+        told = [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+        return [{**each, "attributes": python_of(each.get("attributes") or {})} for each in told]
+
+    @property
+    def offered(self) -> list[dict[str, Any]]:
+        """The definitions of tools that the span shows: {type, name, description?, parameters?}."""
+        text = self.row.get("tool_definitions")
+        found = messages.decoded(text) if isinstance(text, str) else None
+        return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,17 +200,18 @@ def assemble(spans: Sequence[Row], logs: Sequence[Row] = ()) -> Trace:
 
     Args:
         spans: Rows of `spans`, all of one trace, in any order; a root is not needed.
-        logs: Rows of `logs` of the same trace; model content in them is joined by span id.
+        logs: Rows of `logs` of the same trace; model content in them is joined by span id. Of a coding agent's
+            records steps are made where there are no spans of them.
 
     Returns:
         The trace.
 
     Raises:
-        UsageError: There are no spans.
+        UsageError: There are neither spans nor records that tell of steps.
     """
-    if not spans:
-        raise UsageError("a trace needs at least one span")
     nodes = grow(spans, logs)
+    if not nodes:
+        raise UsageError("a trace needs at least one span, or a log record that tells of a step")
     root = root_of(nodes)
     calls, tools = model_calls(nodes), tool_spans(nodes)
     asked = requested(calls)
@@ -197,7 +228,7 @@ def assemble(spans: Sequence[Row], logs: Sequence[Row] = ()) -> Trace:
         input=input_of(root, nodes, calls),
         output=output_of(root, nodes, calls),
         system_instructions=system_of(nodes, calls),
-        session_id=first_of("session_id"),
+        session_id=first_of.session(),
         user_id=first_of("user_id"),
         agent_name=agent.row.get("agent_name"),
         agent_version=agent.row.get("agent_version"),
@@ -220,7 +251,8 @@ def assemble(spans: Sequence[Row], logs: Sequence[Row] = ()) -> Trace:
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value):
-        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+        told = [each.name for each in fields(value) if each.metadata.get("told", True)]
+        return {name: _plain(getattr(value, name)) for name in told}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
@@ -229,21 +261,19 @@ def _error(fault: Fault | None) -> dict[str, str | None] | None:
 
 
 def _model_call(call: Call) -> ModelCall:
-    given = next((node.given for node in call.all() if node.given), [])
-    answered = next((node.answered for node in call.all() if node.answered), [])
     return ModelCall(
         span_id=call.node.span_id,
         provider=call.value("provider"),
         model_requested=call.value("model_requested"),
         model=call.value("model"),
         **{name: call.largest(name) for name in TOKENS},
-        cost_usd=call.largest("cost_usd"),
-        start_ns=call.node.start,
-        duration_ns=call.node.row.get("duration_ns"),
+        cost_usd=call.cost[0],
+        start_ns=call.start,
+        duration_ns=call.duration_ns,
         ttft_ms=call.value("ttft_ms"),
         finish_reasons=tuple(call.value("finish_reasons") or ()),
-        input_messages=given,
-        output_messages=answered,
+        input_messages=call.given,
+        output_messages=call.answered,
         status="error" if call.failed else "ok",
         error=_call_error(call),
         response_id=call.value("response_id"),
@@ -352,7 +382,7 @@ def _shown_above(node: Node) -> bool:
 
 
 def _spans(nodes: Sequence[Node], calls: Sequence[Call]) -> tuple[Span, ...]:
-    same_as = {other.span_id: call.node.span_id for call in calls for other in call.others}
+    same_as = {other.span_id: call.node.span_id for call in calls for other in (*call.others, *call.silent)}
     return tuple(_span(node, same_as.get(node.span_id)) for node in nodes)
 
 
@@ -382,4 +412,5 @@ def _span(node: Node, same_as: str | None) -> Span:
         tool_name=row.get("tool_name"),
         agent_name=row.get("agent_name"),
         same_as=same_as,
+        row=row,
     )

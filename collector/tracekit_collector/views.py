@@ -1,15 +1,18 @@
 """The SQL text of the views that people query: the rules of `tracekit_collector.trace`, set-wise.
 
-They read `lake_spans`, `lake_logs`, `lake_inferences` and `lake_scores`. Where one statement over all traces can say
-the same as `Trace`, it does, and a test holds the two equal; `Trace` alone does what takes a whole trace in hand:
-content that came in log records, tool calls that only messages show, a duplicate further up than the parent span or
-told by time and usage alone, model spans that say nothing beside one that does, and an error's message and cause out
-of its exception event.
+They read `lake_spans`, `lake_logs`, `lake_inferences` and `lake_scores`; what log records tell comes in through
+`tracekit_collector.log_views`. Where one statement over all traces can say the same as `Trace`, it does, and a test
+holds the two equal on every recorded payload; `Trace` alone does what takes a whole trace in hand: tool calls that only
+messages show, a duplicate further up than the parent span or told by time and usage alone, a span that holds several
+calls, whole messages out of log records, and an error's message and cause out of its exception event.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+
+from tracekit_collector import log_views
+from tracekit_collector.log_views import TOLD, steps_sql
 
 _FAILED = "(status = 'error' OR (status <> 'ok' AND error_type IS NOT NULL))"
 _END = "start_ns + coalesce(duration_ns, 0)"
@@ -25,10 +28,15 @@ _SAYS_MOST = (
     " + CASE WHEN input_tokens IS NULL THEN 1 ELSE 0 END) * 1000000000000000000 + start_ns // 16"
 )
 
+# A model span without an answer, usage and error is no call where another beside or below it has them.
+_SILENT = (
+    f"(input_tokens IS NULL AND output_tokens IS NULL AND output IS NULL AND output_messages IS NULL AND NOT {_FAILED})"
+)
+
 SLACK_NS = 60 * 10**9  # a child may seem to begin this much before its root, when clocks differ
 
 
-def llm_calls_sql(source: str = "lake_spans") -> str:
+def llm_calls_sql(source: str = "steps") -> str:
     """One row for each real model call in `source`, a relation with the columns of `spans`."""
     first: tuple[str, ...] = (
         "name",
@@ -51,14 +59,32 @@ def llm_calls_sql(source: str = "lake_spans") -> str:
         "run_id",
     )
     told = ",\n    ".join(f"arg_min({name}, says_most) AS {name}" for name in first)
-    counted = ", ".join(f"max({name}) AS {name}" for name in (*_TOKENS, "cost_usd"))
+    counted = ", ".join(f"max({name}) AS {name}" for name in _TOKENS)
+    counted += f", coalesce(max(cost_usd) FILTER ({TOLD}), max(cost_usd)) AS cost_usd"
+    counted += f", coalesce(arg_max(cost_source, cost_usd) FILTER ({TOLD}), arg_max(cost_source, cost_usd))"
+    counted += " AS cost_source"
     return f"""
 WITH model_spans AS (
   SELECT *, {_FAILED} AS failed, {_SAYS_MOST} AS says_most FROM {source} WHERE step = 'llm'
+), quiet AS MATERIALIZED (
+  SELECT trace_id, span_id, parent_span_id FROM {source} WHERE step = 'llm' AND {_SILENT}
+), beside AS (
+  SELECT DISTINCT trace_id, parent_span_id FROM {source}
+  WHERE step = 'llm' AND NOT {_SILENT} AND parent_span_id IS NOT NULL AND trace_id IN (SELECT trace_id FROM quiet)
+), left_out AS (
+  SELECT quiet.trace_id, span_id FROM quiet JOIN beside
+    ON beside.trace_id = quiet.trace_id AND beside.parent_span_id = quiet.parent_span_id
+  UNION
+  SELECT quiet.trace_id, span_id FROM quiet JOIN beside
+    ON beside.trace_id = quiet.trace_id AND beside.parent_span_id = quiet.span_id
+), places AS (
+  SELECT trace_id, span_id, response_id FROM {source} above WHERE step = 'llm' AND NOT EXISTS (
+    SELECT 1 FROM left_out WHERE left_out.trace_id = above.trace_id AND left_out.span_id = above.span_id)
 ), keyed AS (
   SELECT inside.*, coalesce(outside.response_id, outside.span_id, inside.response_id, inside.span_id) AS call
-  FROM model_spans inside LEFT JOIN model_spans outside
+  FROM model_spans inside LEFT JOIN places outside
     ON outside.trace_id = inside.trace_id AND outside.span_id = inside.parent_span_id
+  ANTI JOIN left_out ON left_out.trace_id = inside.trace_id AND left_out.span_id = inside.span_id
 ), calls AS (
   SELECT trace_id, arg_min(span_id, says_most) AS span_id, min(start_time) AS start_time, min(start_ns) AS start_ns,
     arg_min(failed, start_ns) AS failed,
@@ -72,13 +98,25 @@ SELECT * EXCLUDE (failed, duration_ns), duration_ns, duration_ns / 1e6 AS durati
 FROM calls"""  # noqa: S608 - made of our own names
 
 
-def tool_calls_sql(source: str = "lake_spans") -> str:
+def tool_calls_sql(source: str = "steps") -> str:
     """One row for each tool call that a span of `source` describes.
 
-    A span inside one of the same tool is the same call. Calls that only messages show are in `Trace` alone.
+    A span inside one of the same tool is the same call, also where MCP's transport lies between. Calls that only
+    messages show are in `Trace` alone.
     """
     return f"""
-WITH tool_spans AS (SELECT *, {_FAILED} AS failed FROM {source} WHERE step = 'tool')
+WITH tool_spans AS (SELECT *, {_FAILED} AS failed FROM {source} WHERE step = 'tool'
+), served AS (
+  SELECT trace_id, span_id, parent_span_id, tool_name FROM {source} WHERE step = 'tool' AND kind = 'server'
+), carried AS (
+  SELECT served.trace_id, served.span_id, served.tool_name, carrier.parent_span_id FROM served JOIN {source} carrier
+    ON carrier.trace_id = served.trace_id AND carrier.span_id = served.parent_span_id
+  WHERE coalesce(carrier.step, 'span') NOT IN ('tool', 'agent', 'llm')
+), left_out AS (
+  SELECT carried.trace_id, carried.span_id FROM carried JOIN {source} asking
+    ON asking.trace_id = carried.trace_id AND asking.span_id = carried.parent_span_id
+  WHERE asking.step = 'tool' AND asking.tool_name IS NOT DISTINCT FROM carried.tool_name
+)
 SELECT inside.trace_id, inside.span_id, inside.start_time, inside.start_ns, inside.duration_ns,
   inside.duration_ns / 1e6 AS duration_ms, inside.tool_name, inside.tool_call_id, inside.tool_arguments,
   inside.tool_result, CASE WHEN inside.failed THEN 'error' ELSE 'ok' END AS status, inside.error_type,
@@ -89,13 +127,20 @@ FROM tool_spans inside LEFT JOIN tool_spans outside
   AND CASE WHEN outside.tool_call_id IS NOT NULL AND inside.tool_call_id IS NOT NULL
       THEN outside.tool_call_id = inside.tool_call_id
       ELSE outside.tool_name IS NOT DISTINCT FROM inside.tool_name END
+  ANTI JOIN left_out ON left_out.trace_id = inside.trace_id AND left_out.span_id = inside.span_id
 WHERE outside.span_id IS NULL"""  # noqa: S608 - made of our own names
 
 
-def traces_sql(source: str = "lake_spans") -> str:
-    """One row for each trace in `source`, a relation with the columns of `spans`."""
+def traces_sql(source: str = "lake_spans", *, filled: bool = False) -> str:
+    """One row for each trace in `source`, a relation with the columns of `spans`.
+
+    Args:
+        source: Its name.
+        filled: Whether it has what log records tell already.
+    """
     first = ("project", "environment", "service_name", "session_id", "user_id", "case_id", "repeat", "run_id")
-    told = ",\n    ".join(f"arg_min({name}, root_first) AS {name}" for name in first)
+    told = ",\n    ".join(f"arg_min({name}, root_first) AS {name}" for name in first if name != "session_id")
+    told += ",\n    arg_min(session_id, names_session) AS session_id"
     above = ",\n    ".join(
         f"max({name}) FILTER (step NOT IN ('llm', 'embedding', 'reranker')) AS above_{name}" for name in _TOKENS
     )
@@ -103,9 +148,13 @@ def traces_sql(source: str = "lake_spans") -> str:
     usage = ",\n  ".join(f"coalesce(calls.{name}, above_{name}) AS {name}" for name in _TOKENS)
     paid = "('embedding', 'reranker', 'retriever', 'tool', 'guardrail', 'evaluator')"
     named = "CASE WHEN parent_span_id IS NULL THEN 0 WHEN step = 'agent' THEN 1 ELSE 2 END * 3000000000000000000"
+    # An id that pydantic-ai made up loses to one that somebody set.
+    made_up = "CASE WHEN dialect IN ('pydantic_ai', 'pydantic-ai') THEN 4611686018427387904 ELSE 0 END"
     return f"""
-WITH rows AS (
-  SELECT *, {_FAILED} AS failed, {_ROOT_FIRST} AS root_first, {named} + start_ns // 4 AS names_agent FROM {source}
+WITH whole AS NOT MATERIALIZED ({f"SELECT * FROM {source}" if filled else steps_sql(source)}
+), rows AS (
+  SELECT *, {_FAILED} AS failed, {_ROOT_FIRST} AS root_first, {named} + start_ns // 4 AS names_agent,
+    {made_up} + {_ROOT_FIRST} // 4 AS names_session FROM whole
 ), base AS (
   SELECT trace_id, arg_min(name, root_first) AS name,
     arg_min(struct_pack(n := agent_name, v := agent_version), names_agent) FILTER (agent_name IS NOT NULL) AS agent,
@@ -128,14 +177,16 @@ WITH rows AS (
     arg_min(output, start_ns) FILTER (step IN ('agent', 'chain', 'task', 'span')) AS other_output,
     count(*) AS spans, count(*) FILTER (failed) AS errors,
     sum(cost_usd) FILTER (step IN {paid}) AS paid_usd, max(cost_usd) FILTER (step <> 'llm') AS above_usd,
+    coalesce(bool_or({TOLD}) FILTER (step IN {paid} AND cost_usd IS NOT NULL), false) AS paid_told,
+    max(cost_usd) FILTER (step <> 'llm' AND step NOT IN {paid} AND {TOLD}) AS told_usd,
     {above}
   FROM rows GROUP BY trace_id
-), model_calls AS ({llm_calls_sql(source)}
+), model_calls AS ({llm_calls_sql("whole")}
 ), calls AS (
   SELECT trace_id, count(*) AS model_calls, arg_max(status, start_ns) = 'error' AS failed,
-    sum(cost_usd) AS cost_usd, {sums}
+    sum(cost_usd) AS cost_usd, coalesce(bool_or({TOLD}) FILTER (cost_usd IS NOT NULL), false) AS told, {sums}
   FROM model_calls GROUP BY trace_id
-), used_tools AS ({tool_calls_sql(source)}
+), used_tools AS ({tool_calls_sql("whole")}
 ), last_of_tool AS (
   SELECT trace_id, tool_name, count(*) AS times, arg_max(status, start_ns) = 'error' AS failed
   FROM used_tools GROUP BY trace_id, tool_name
@@ -143,6 +194,7 @@ WITH rows AS (
   SELECT trace_id, sum(times)::BIGINT AS tool_calls, bool_or(failed) AS failed FROM last_of_tool GROUP BY trace_id
 ), judged AS (
   SELECT base.*, model_calls, tool_calls, calls.cost_usd AS calls_usd,
+    paid_told OR coalesce(calls.told, false) AS told,
     root_failed OR coalesce(calls.failed, false) OR coalesce(tools.failed, false) AS failed,
   {usage}
   FROM base LEFT JOIN calls USING (trace_id) LEFT JOIN tools USING (trace_id)
@@ -157,7 +209,8 @@ SELECT trace_id, name, agent.n AS agent_name, agent.v AS agent_version, project,
   coalesce(root_output, last_output, other_output) AS output,
   spans, errors, coalesce(model_calls, 0) AS model_calls, coalesce(tool_calls, 0) AS tool_calls,
   {", ".join(_TOKENS)},
-  CASE WHEN calls_usd IS NULL AND paid_usd IS NULL THEN above_usd
+  CASE WHEN told_usd IS NOT NULL AND NOT told THEN told_usd
+    WHEN calls_usd IS NULL AND paid_usd IS NULL THEN above_usd
     ELSE coalesce(calls_usd, 0) + coalesce(paid_usd, 0) END AS cost_usd
 FROM judged"""  # noqa: S608 - made of our own names
 
@@ -181,15 +234,53 @@ SELECT 'model', coalesce(response_id, span_id), start_time, agent_name, agent_ve
   input_tokens, output_tokens, cost_usd, trace_id, span_id, user_id, session_id, project, NULL
 FROM llm_calls"""
 
+# How probable it was that a trace is here, as samplers say it on its root; a trace without a row was not sampled.
+_WEIGHTS = """
+WITH said AS (
+  SELECT trace_id, CASE WHEN starts_with(attributes, '{"$kv"')
+      THEN TRY_CAST(regexp_extract(attributes, '\\["tracekit\\.sample\\.probability",([0-9.e+-]+)\\]', 1) AS DOUBLE)
+      ELSE TRY_CAST(json_extract(attributes, '$."tracekit.sample.probability"') AS DOUBLE) END AS probability
+  FROM lake_spans WHERE contains(attributes, '"tracekit.sample.probability"')
+)
+SELECT trace_id, min(probability) AS probability, 1 / min(probability) AS weight
+FROM said WHERE probability > 0 AND probability <= 1 GROUP BY trace_id"""
+
+
+def call_views(*, told: bool) -> dict[str, str]:
+    """The views that put calls and traces together: over spans alone, or with what log records tell.
+
+    Args:
+        told: Whether any record tells something. What records tell is then worked out once for each query.
+    """
+    if not told:
+        source, before, after = "lake_spans", "", ""
+    else:
+        source = "told_spans"
+        whole = steps_sql("lake_spans", content="told_content", alone="told_alone")
+        before = (
+            "WITH told_content AS MATERIALIZED (SELECT * FROM log_content), "  # noqa: S608 - made of our own names
+            "told_alone AS MATERIALIZED (SELECT * FROM log_steps), "
+            f"told_spans AS NOT MATERIALIZED ({whole}) SELECT * FROM ("
+        )
+        after = ")"
+    views = {
+        "llm_calls": llm_calls_sql(source),
+        "tool_calls": tool_calls_sql(source),
+        "traces": traces_sql(source, filled=True),
+    }
+    return {name: f"{before}{query}{after}" for name, query in views.items()}
+
+
 # Name to query, in the order in which they can be defined.
 VIEWS: dict[str, str] = {
     "spans": "SELECT * FROM lake_spans",
     "logs": "SELECT * FROM lake_logs",
     "scores": "SELECT * FROM lake_scores",
-    "llm_calls": llm_calls_sql(),
-    "tool_calls": tool_calls_sql(),
-    "traces": traces_sql(),
+    "metrics": "SELECT * FROM lake_metrics",
+    **log_views.VIEWS,
+    **call_views(told=True),
     "sessions": _SESSIONS,
+    "weights": _WEIGHTS,
     "inferences": _INFERENCES,
 }
 

@@ -15,38 +15,57 @@ from tracekit_collector.otlp import JSON, decode_logs, decode_traces
 from tracekit_collector.rows import log_rows, span_rows
 from tracekit_collector.trace import Trace, assemble
 
-CAPTURES = (
-    "otel-openai-v2-legacy",
-    "otel-openai-v2-latest",
-    "otel-openai-v2-latest-error",
-    "otel-genai-openai",
-    "otel-genai-openai-stream",
-    "otel-genai-openai-responses",
-    "otel-genai-anthropic",
-    "otel-genai-langchain",
-    "otel-genai-openai-agents",
-    "otel-google-genai",
-    "openinference-openai",
-    "openinference-openai-stream",
-    "openinference-openai-error",
+# What no span or record says as data: the name that was asked for, and arguments inside the text of a traceback.
+NOT_TO_BE_HAD = {("openinference-openai-agents", "model"), ("fastmcp-toolerror", "tool.arguments")}
+NAMES = (
+    "claude-code",
+    "claude-code-error",
+    "fastmcp",
+    "fastmcp-toolerror",
+    "google-adk",
+    "google-adk-content",
+    "google-adk-error",
+    "logfire-openai",
+    "logfire-openai-stream",
     "openinference-anthropic-stream",
     "openinference-langgraph",
     "openinference-langgraph-error",
-    "openinference-openai-agents",
-    "openinference-smolagents",
     "openinference-llama-index",
     "openinference-manual",
     "openinference-manual-toolfail",
+    "openinference-openai",
+    "openinference-openai-agents",
+    "openinference-openai-error",
+    "openinference-openai-stream",
+    "openinference-smolagents",
+    "otel-genai-anthropic",
+    "otel-genai-langchain",
+    "otel-genai-openai",
+    "otel-genai-openai-agents",
+    "otel-genai-openai-responses",
+    "otel-genai-openai-stream",
+    "otel-google-genai",
+    "otel-openai-v2-latest",
+    "otel-openai-v2-latest-error",
+    "otel-openai-v2-legacy",
     "plain-grpc-genai",
     "plain-http-gzip-error",
     "plain-js-json",
+    "pydantic-ai",
+    "pydantic-ai-error",
+    "pydantic-ai-stream",
+    "pydantic-ai-v1",
+    "pydantic-ai-v2",
+    "traceloop-anthropic",
+    "traceloop-openai",
+    "traceloop-openai-0.47",
+    "traceloop-openai-agents",
+    "traceloop-sdk",
+    "traceloop-sdk-error",
 )
 
-# Facts that no span of a model call carries: the name that was asked for, and the one that answered.
-NOT_TO_BE_HAD = {("openinference-openai-agents", "model"), ("openinference-llama-index", "response_model")}
 
-
-@pytest.mark.parametrize("name", CAPTURES)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_capture_becomes_the_facts_that_it_records(name: str, shared: Path) -> None:
     folder = shared / "captures"
     capture = next(each for each in _manifest(folder) if each["name"] == name)
@@ -59,28 +78,24 @@ def test_a_capture_becomes_the_facts_that_it_records(name: str, shared: Path) ->
     assert missed == []
 
 
-def test_most_facts_of_the_other_dialects_hold_already(shared: Path) -> None:
-    folder = shared / "captures"
-    checker = _checker(folder)
-    held = asked = 0
-    for capture in _manifest(folder):
-        traces = [json.loads(json.dumps(trace.to_dict())) for trace in traces_of(capture, folder)]
-        facts = checker.facts(capture, traces)
-        held, asked = held + sum(fact[1] for fact in facts), asked + len(facts)
-    assert held / asked > 0.9
+def test_every_capture_is_tried(shared: Path) -> None:
+    assert {capture["name"] for capture in _manifest(shared / "captures")} == set(NAMES)
 
 
 def traces_of(capture: dict[str, Any], folder: Path) -> list[Trace]:
-    spans = rows_of(capture, folder)
-    logs: list[dict[str, object]] = []
-    if "logs" in capture["files"]:
-        request = decode_logs((folder / capture["files"]["logs"]).read_bytes()).request
-        assert isinstance(request, ExportLogsServiceRequest)
-        logs = log_rows(request, received_ns=1, digest="d")
+    spans, logs = rows_of(capture, folder), log_rows_of(capture, folder)
     by_trace: dict[object, list[dict[str, object]]] = {}
     for row in spans:
         by_trace.setdefault(row["trace_id"], []).append(row)
     return [assemble(rows, [log for log in logs if log["trace_id"] == each]) for each, rows in by_trace.items()]
+
+
+def log_rows_of(capture: dict[str, Any], folder: Path) -> list[dict[str, object]]:
+    if "logs" not in capture["files"]:
+        return []
+    request = decode_logs((folder / capture["files"]["logs"]).read_bytes()).request
+    assert isinstance(request, ExportLogsServiceRequest)
+    return log_rows(request, received_ns=1, digest="d")
 
 
 def rows_of(capture: dict[str, Any], folder: Path) -> list[dict[str, object]]:

@@ -11,6 +11,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, text
 
 import tracekit_collector.catalog.database as database
 from tracekit.errors import NotFoundError, StoreError, StoreVersionError, UsageError
@@ -39,9 +40,18 @@ def register(catalog: Catalog, digest: str, label: str | None = None) -> AgentVe
 
 
 class TestMigrations:
-    def test_the_migrations_make_what_the_tables_say(self, catalog: Catalog) -> None:
+    @pytest.mark.parametrize("older", [True, False])
+    def test_the_migrations_make_what_a_new_catalog_has(self, url: str, tmp_path: Path, older: bool) -> None:
+        if older:
+            engine = create_engine(url)
+            with engine.begin() as connection:
+                database.migrate(connection, "001")
+            engine.dispose()
+        catalog = Catalog(url, lock=tmp_path / ".lock")
         with catalog.reading() as connection:
+            assert connection.scalar(text("SELECT version_num FROM alembic_version")) == database.REVISION
             assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+        catalog.close()
 
     def test_the_newest_migration_is_the_revision_that_the_code_expects(self) -> None:
         folder = Path(database.__file__).parent / "migrations"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -14,15 +17,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import grpc
 import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tracekit.errors import SettingError
+from tracekit_collector.access import Access
 from tracekit_collector.service import Collector
 from tracekit_collector.store import Store
 
 COMMAND = [sys.executable, "-c", "from tracekit.cli import main; raise SystemExit(main())"]
 PROTOBUF = {"content-type": "application/x-protobuf"}
+EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 
 class Collecting:
@@ -177,8 +184,14 @@ def test_a_port_in_use_is_one_clear_line(tmp_path):
     [
         (("--port", "x"), "the port must be a number from 0 to 65535, not 'x'"),
         (("--port", "70000"), "the port must be a number from 0 to 65535, not '70000'"),
-        (("--host", "203.0.113.1", "--port", "0"), "cannot listen on 203.0.113.1"),
-        (("--host", "no.such.host.invalid", "--port", "0"), "cannot listen on no.such.host.invalid"),
+        (("--host", "203.0.113.1", "--port", "0", "--insecure"), "cannot listen on 203.0.113.1"),
+        (("--host", "no.such.host.invalid", "--port", "0", "--insecure"), "cannot listen on no.such.host.invalid"),
+        (
+            ("--host", "0.0.0.0", "--port", "0"),
+            "0.0.0.0 can be reached from other machines, and whoever reaches it could",
+        ),
+        (("--processor", "nonsense"), "there is no processor called 'nonsense'"),
+        (("--forward", "nowhere"), "a target of forwarding is a URL"),
         (("--settle-every", "0"), "--settle-every must be more than 0"),
         (("--max-body", "-1"), "--max-body must be more than 0"),
     ],
@@ -193,7 +206,7 @@ def test_settings_that_cannot_be_used_are_bad_usage(tmp_path, options, says):
 
 
 def test_an_address_that_others_can_reach_is_warned_of(collect):
-    collector = collect("--host", "0.0.0.0")
+    collector = collect("--host", "0.0.0.0", "--insecure")
     assert collector.says("warning: 0.0.0.0 can be reached from other machines")
     quiet = collect("--host", "localhost")
     assert (collector.stop(), quiet.stop()) == (0, 0)
@@ -306,3 +319,118 @@ def test_a_client_that_stops_in_the_middle_of_a_body_keeps_nobody_waiting(collec
     assert collector.send("other").status_code == 200
     assert collector.stop() == 0
     stuck.close()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory) -> tuple[Path, Path]:
+    """A certificate of 127.0.0.1 that signed itself, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl")
+    folder = tmp_path_factory.mktemp("tls")
+    chain, key = folder / "cert.pem", folder / "key.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    subprocess.run([*made, *names, "-keyout", str(key), "-out", str(chain)], check=True, capture_output=True)
+    return chain, key
+
+
+def test_both_doors_speak_tls_and_nothing_else(tmp_path, certificate):
+    chain, key = certificate
+    with (
+        Store.open(tmp_path / "S") as store,
+        Collector(store, port=0, grpc_port=0, certificate=(chain, key)) as collector,
+    ):
+        assert collector.url.startswith("https://127.0.0.1:")
+        trusting = ssl.create_default_context(cafile=str(chain))
+        sent = httpx.post(f"{collector.url}/v1/traces", content=body("http"), headers=PROTOBUF, verify=trusting)
+        assert sent.status_code == 200
+        with pytest.raises(httpx.HTTPError):
+            httpx.post(f"{collector.url.replace('https', 'http')}/v1/traces", content=b"", headers=PROTOBUF)
+        credentials = grpc.ssl_channel_credentials(chain.read_bytes())
+        with grpc.secure_channel(collector.grpc_target, credentials) as channel:
+            assert channel.unary_unary(EXPORT)(body("grpc"), timeout=20) == b""
+        with grpc.insecure_channel(collector.grpc_target) as channel, pytest.raises(grpc.RpcError):
+            channel.unary_unary(EXPORT)(b"", timeout=20)
+    assert names_in(tmp_path / "S") == ["grpc", "http"]
+
+
+def test_a_certificate_that_cannot_be_used_is_one_clear_error(tmp_path):
+    (tmp_path / "cert.pem").write_text("none")
+    with (
+        Store.open(tmp_path / "S") as store,
+        pytest.raises(SettingError, match=r"cannot use .*cert\.pem with .* for TLS"),
+    ):
+        Collector(store, port=0, certificate=(tmp_path / "cert.pem", tmp_path / "cert.pem")).start()
+
+
+def test_a_grpc_port_in_use_is_one_clear_error_and_leaves_no_door_open(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken, Store.open(tmp_path / "S") as store:
+        collector = Collector(store, port=0, grpc_port=taken.getsockname()[1])
+        with pytest.raises(SettingError, match="for gRPC; stop what has it, or give another --grpc-port"):
+            collector.start()
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{collector.url}/health")
+
+
+def test_the_command_opens_both_doors_and_tells_its_figures(collect, tmp_path):
+    collector = collect()
+    target = collector.says("gRPC on ").removeprefix("gRPC on ").strip()
+    with grpc.insecure_channel(target) as channel:
+        assert channel.unary_unary(EXPORT)(body("by grpc"), timeout=20) == b""
+    eventually(lambda: names_in(tmp_path / "S", settle=False) == ["by grpc"], within=10)
+
+    def figures() -> dict[str, str]:
+        lines = httpx.get(f"{collector.url}/metrics").text.splitlines()
+        return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+
+    eventually(lambda: figures()["tracekit_settle_lag_seconds"] == "0", within=5)
+    assert figures()['tracekit_requests_total{code="200",door="grpc",signal="traces"}'] == "1"
+    assert {
+        name: figures()[f"tracekit_{name}"] for name in ("backlog_bytes", "quarantined_files", "in_flight_bytes")
+    } == {
+        "backlog_bytes": "0",
+        "quarantined_files": "0",
+        "in_flight_bytes": "0",
+    }
+    assert httpx.get(f"{collector.url}/ready").json()["settle"]["lag_seconds"] == 0
+    assert collector.stop() == 0
+
+
+def test_no_grpc_door_where_it_is_off(collect):
+    collector = collect("--grpc-port", "off")
+    collector.says("store: ")
+    assert not any("gRPC" in line for line in collector.said)
+
+
+def test_a_connection_is_kept_for_the_next_request(collect):
+    collector = collect()
+    host, port = collector.url.removeprefix("http://").split(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=20)
+    connection.connect()
+    first = connection.sock
+    for path, status in (("/v1/traces", 200), ("/v1/nothing", 404), ("/v1/traces", 200)):
+        connection.request("POST", path, body("again"), PROTOBUF)
+        answer = connection.getresponse()
+        assert answer.status == status
+        answer.read()
+        assert connection.sock is first
+    connection.close()
+
+
+def test_a_token_once_made_is_asked_for_at_both_doors(tmp_path):
+    with Store.open(tmp_path / "S") as store:
+        token, _ = store.catalog.tokens.create("ci", project="library")
+        access = Access(store.catalog)
+        with Collector(store, port=0, grpc_port=0, authorise=access.authorise) as collector:
+            url = f"{collector.url}/v1/traces"
+            assert httpx.post(url, content=body("nobody"), headers=PROTOBUF).status_code == 401
+            good = {**PROTOBUF, "authorization": f"Bearer {token}"}
+            assert httpx.post(url, content=body("http"), headers=good).status_code == 200
+            with grpc.insecure_channel(collector.grpc_target) as channel:
+                call = channel.unary_unary(EXPORT)
+                with pytest.raises(grpc.RpcError) as refused:
+                    call(body("nobody"), timeout=20)
+                assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+                assert call(body("grpc"), timeout=20, metadata=(("authorization", f"Bearer {token}"),)) == b""
+        rows = store.sql("SELECT name, project FROM spans ORDER BY name").fetchall()
+    assert rows == [("grpc", "library"), ("http", "library")]

@@ -137,6 +137,7 @@ class TestStore:
             "logs": 0,
             "inferences": 0,
             "scores": 0,
+            "metrics": 0,
             "inbox": None,
             "quarantine": 1,
         }

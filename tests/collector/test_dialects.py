@@ -13,18 +13,19 @@ from tracekit.errors import PluginError
 from tracekit_collector import dialects, fields, normalise
 from tracekit_collector.dialects import RawSpan
 from tracekit_collector.dialects._flat import items_of, message_of, unflattened
+from tracekit_collector.dialects._table import keys_table, steps_table
 
 NEW = """
-from tracekit_collector.dialects import Dialect, Lift, ranked
+from tracekit_collector.dialects import Dialect, Lift, marks, ranked
 
 def dialect():
     return Dialect(
         name="acme",
         rank=1,
-        recognises=lambda span: "acme.kind" in span.attributes,
+        recognises=marks("acme.kind"),
         keys={"model": ranked(5, "acme.model"), "output": ranked(30, "acme.answer")},
         steps={("acme.kind", 5): {"thought": "llm"}},
-        lifts=(Lift(rank=40, words=frozenset({"acme"}), read=lambda span: {"input": span.attributes["acme.kind"]}),),
+        lifts=(Lift(40, marks("acme.kind"), lambda span: {"input": span.attributes["acme.kind"]}),),
     )
 """
 
@@ -149,3 +150,30 @@ def test_openinference_tool_spans_are_unwrapped() -> None:
 def test_every_key_of_every_dialect_stands_for_a_known_column() -> None:
     for dialect in dialects.installed():
         assert set(dialect.keys) | set(dialect.resource) <= set(fields.READERS)
+
+
+def test_the_page_of_dialects_shows_the_keys_and_ranks_of_the_code() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "dialects.md").read_text()
+    built_in = [dialect for dialect in dialects.installed() if f"`{dialect.name}`" in page]
+    assert {dialect.name for dialect in dialects.installed()} == {dialect.name for dialect in built_in}
+    assert keys_table(built_in) in page
+    assert steps_table(built_in) in page
+
+
+def test_no_two_keys_of_a_field_have_one_rank() -> None:
+    """Of two filled values it must be plain which one wins."""
+    ranks: dict[tuple[str, int], set[str]] = {}
+    for dialect in dialects.installed():
+        for field, keys in dialect.keys.items():
+            for key in keys:
+                ranks.setdefault((field, key.rank), set()).add(key.name)
+    assert {place: keys for place, keys in ranks.items() if len(keys) > 1} == {}
+
+
+def test_a_shape_that_was_seen_before_is_read_from_its_plan_and_plans_are_bounded() -> None:
+    for place in range(normalise._MOST_PLANS + 10):
+        normalise.normalise(RawSpan("s", attributes={f"k{place}": 1}))
+    assert len(normalise._plans) <= normalise._MOST_PLANS
+    first = normalise.normalise(RawSpan("s", attributes={"gen_ai.operation.name": "chat", "session.id": "a"}))
+    second = normalise.normalise(RawSpan("s", attributes={"gen_ai.operation.name": "execute_tool", "session.id": "b"}))
+    assert (first["step"], first["session_id"], second["step"], second["session_id"]) == ("llm", "a", "tool", "b")

@@ -9,6 +9,7 @@ import os
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pyarrow as pa
@@ -23,7 +24,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from tracekit.errors import StoreError
+from tracekit.errors import DecodeError, StoreError
 from tracekit.inbox import Record, SegmentWriter, read_segment, segments
 from tracekit_collector.committer import Committer
 from tracekit_collector.door import Door, Limits
@@ -377,3 +378,23 @@ def test_segments_of_two_committers_do_not_meet(inbox):
     assert sorted(kept(inbox), key=int) == [b"%d" % n for n in range(200)]
     first.close()
     second.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="reads the size of memory as Linux tells it")
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+def test_bodies_that_cannot_be_unfolded_leave_nothing_behind(coding):
+    plain = os.urandom(200_000)
+    packed = gzip.compress(plain) if coding == "gzip" else pa.compress(plain, codec="zstd", asbytes=True)
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def fail(times: int) -> None:
+        for number in range(times):
+            with pytest.raises(DecodeError, match="ends too early"):
+                inflate(packed[: 150_000 + number], coding, limit=1 << 20)
+
+    fail(30)
+    before = resident()
+    fail(300)
+    assert resident() - before < 20_000_000

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tracekit.errors import StoreError, UsageError
+from tracekit_collector.compaction import compact
 from tracekit_collector.lake import Batch, Lake, to_arrow
 from tracekit_collector.query import Engine
 
@@ -65,7 +66,7 @@ def test_compacting_joins_files_and_changes_no_row(lake: Lake, engine: Engine) -
     for number in range(5):
         lake.append("spans", to_arrow("spans", [span(number, name="x")]))
     before = names(lake, engine)
-    assert lake.compact("spans") == 5
+    assert compact(lake, "spans", every=True) == 5
     assert (len(lake.files("spans")), names(lake, engine)) == (1, before)
     assert lake.vacuum("spans", hours=0) == 5
 
@@ -73,7 +74,7 @@ def test_compacting_joins_files_and_changes_no_row(lake: Lake, engine: Engine) -
 def test_every_row_carries_the_schema_version(lake: Lake, engine: Engine) -> None:
     lake.append("spans", to_arrow("spans", [span(1)]))
     engine.show_files("spans", "spans", lake.files("spans"))
-    assert engine.run("SELECT DISTINCT schema_version FROM spans").fetchall() == [(1,)]
+    assert engine.run("SELECT DISTINCT schema_version FROM spans").fetchall() == [(2,)]
 
 
 def test_two_writers_at_once_both_succeed(tmp_path: Path, engine: Engine) -> None:

@@ -113,7 +113,11 @@ def test_messages_in_the_schema_keep_their_text_byte_for_byte() -> None:
             [{"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": '{"a":1}'}}]}],
             '[{"role":"assistant","parts":[{"type":"tool_call","id":"1","name":"f","arguments":{"a":1}}]}]',
         ),
-        ('[{"role":"user","parts":[{"type":"te', None),
+        (
+            '[{"role":"user","parts":[{"type":"text","content":"cut o',
+            '[{"role":"user","parts":[{"type":"text","content":"cut o"}]}]',
+        ),
+        ('[{"ro', None),
         ("__REDACTED__", None),
         ("", None),
         (3, None),

@@ -16,7 +16,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
 from tracekit import attributes as names
-from tracekit_collector import rows
+from tracekit_collector import _span_columns, rows
 from tracekit_collector.lake import to_arrow
 from tracekit_collector.otlp_export import request_of
 from tracekit_collector.schema import LOGS, SCORES, SPANS
@@ -134,7 +134,7 @@ def test_a_fault_in_a_dialect_costs_the_derived_columns_and_not_the_span(monkeyp
     def broken(*_: object, **__: object) -> dict[str, object]:
         raise RecursionError
 
-    monkeypatch.setattr(rows, "normalise", broken)
+    monkeypatch.setattr(_span_columns, "normalise", broken)
     found, refusals = rows.span_rows(_request([Span(trace_id=b"t" * 16, span_id=b"s" * 8, name="kept")]), received_ns=1)
     assert (found[0]["name"], found[0]["step"], refusals) == ("kept", "span", [])
 

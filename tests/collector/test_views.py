@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode, Tracer
 
 from tracekit.cli import main
+from tracekit_collector import log_steps
 from tracekit_collector.lake import to_arrow
 from tracekit_collector.query import Engine
 from tracekit_collector.rows import span_rows
@@ -25,12 +26,12 @@ from tracekit_collector.store import Store
 from tracekit_collector.trace import Trace, assemble
 from tracekit_collector.views import VIEWS, newest_traces_sql
 
-from .test_captures import CAPTURES, _manifest, rows_of
+from .test_captures import _manifest, log_rows_of, rows_of
 
 SAYS = '[{"role":"assistant","parts":[{"type":"text","content":"30 days."}]}]'
 ASKED = '[{"role":"user","parts":[{"type":"text","content":"How long?"}]}]'
 
-# What both say; the text of an error, and content from log records, only a trace in hand can tell.
+# What both say; the text of an error only a trace in hand can tell.
 EQUAL = ("name", "status", "agent_name", "agent_version", "session_id", "user_id", "service_name", "environment")
 USAGE = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
 
@@ -103,29 +104,57 @@ def test_views_and_traces_agree_on_spans_of_a_real_tracer(
     _agree(_rows(tracer[1]), tmp_path)
 
 
-def test_views_and_traces_agree_on_every_capture(shared: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("logs", [False, True], ids=["spans alone", "spans and log records"])
+def test_views_and_traces_agree_on_every_capture(logs: bool, shared: Path, tmp_path: Path) -> None:
     folder = shared / "captures"
-    known = {each["name"]: each for each in _manifest(folder)}
-    _agree([row for name in CAPTURES for row in rows_of(known[name], folder)], tmp_path)
+    captures = _manifest(folder)
+    records = [
+        {**row, "log_id": f"{place}-{row['log_id']}"}
+        for place, capture in enumerate(captures)
+        for row in (log_rows_of(capture, folder) if logs else [])
+    ]
+    _agree([row for capture in captures for row in rows_of(capture, folder)], tmp_path, records)
 
 
-def _agree(rows: list[dict[str, object]], folder: Path) -> None:
+def test_views_and_traces_agree_on_records_without_spans(shared: Path, tmp_path: Path) -> None:
+    folder = shared / "captures"
+    records = []
+    for capture in _manifest(folder):
+        if capture["name"].startswith("claude-code"):
+            records += [{**row, "log_id": f"{capture['name']}-{row['log_id']}"} for row in log_rows_of(capture, folder)]
+    _agree([], tmp_path, records)
+
+
+def _agree(rows: list[dict[str, object]], folder: Path, logs: Sequence[dict[str, object]] = ()) -> None:
     by_trace: dict[str, list[dict[str, object]]] = {}
+    records: dict[str, list[dict[str, object]]] = {}
     for row in rows:
         by_trace.setdefault(str(row["trace_id"]), []).append(row)
-    traces = {each: assemble(found) for each, found in by_trace.items()}
-    engine = _engine(rows, folder)
+    for row in logs:
+        records.setdefault(str(row["trace_id"]), []).append(row)
+    told = by_trace.keys() | ({each for each in records if log_steps.told(records[each])})
+    traces = {each: assemble(by_trace.get(each, []), records.get(each, [])) for each in told}
+    engine = _engine(rows, folder, logs)
     found = {row["trace_id"]: row for row in engine.run("SELECT * FROM traces").dicts()}
     assert found.keys() == traces.keys()
     for trace_id, trace in traces.items():
         assert _view_facts(found[trace_id]) == _trace_facts(trace)
-    calls = engine.run("SELECT trace_id, span_id, status, input_tokens FROM llm_calls ORDER BY trace_id, span_id")
-    expected = sorted(
-        (each, call.span_id, call.status, call.input_tokens)
+    calls = engine.run(
+        "SELECT trace_id, span_id, status, input_tokens, output_tokens, provider FROM llm_calls"
+        " ORDER BY trace_id, span_id"
+    )
+    assert calls.fetchall() == sorted(
+        (each, call.span_id, call.status, call.input_tokens, call.output_tokens, call.provider)
         for each, trace in traces.items()
         for call in trace.model_calls
     )
-    assert calls.fetchall() == expected
+    tools = engine.run("SELECT trace_id, span_id, status, tool_name FROM tool_calls ORDER BY trace_id, span_id")
+    assert tools.fetchall() == sorted(
+        (each, call.span_id, call.status, call.name)
+        for each, trace in traces.items()
+        for call in trace.tool_calls
+        if call.span_id is not None
+    )
     engine.close()
 
 
@@ -152,10 +181,10 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.12g}")
 
 
-def _engine(rows: Sequence[dict[str, object]], folder: Path) -> Engine:
+def _engine(rows: Sequence[dict[str, object]], folder: Path, logs: Sequence[dict[str, object]] = ()) -> Engine:
     engine = Engine(folder)
     for table in TABLES:
-        engine.show_rows(f"lake_{table}", to_arrow(table, rows if table == "spans" else []))
+        engine.show_rows(f"lake_{table}", to_arrow(table, {"spans": rows, "logs": logs}.get(table, [])))
     engine.define(VIEWS)
     return engine
 

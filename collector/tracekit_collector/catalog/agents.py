@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import getpass
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from sqlalchemy import Connection, Row, Select, delete, func, insert, select, up
 from sqlalchemy.exc import IntegrityError
 
 from tracekit.errors import NotFoundError, StoreError, UsageError
+from tracekit_collector.catalog.audit import note, user
 from tracekit_collector.catalog.tables import AGENTS, ALIAS_MOVES, ALIASES, VERSIONS
 
 Transaction = Callable[[], AbstractContextManager[Connection]]
@@ -228,8 +228,9 @@ class Agents:
             key = {"agent_id": agent, "name": alias}
             connection.execute(delete(ALIASES).where(ALIASES.c.agent_id == agent, ALIASES.c.name == alias))
             connection.execute(insert(ALIASES).values(**key, version_id=version.id, moved_at=now))
-            moved = {**key, "version_id": version.id, "moved_at": now, "moved_by": _user()}
+            moved = {**key, "version_id": version.id, "moved_at": now, "moved_by": user()}
             connection.execute(insert(ALIAS_MOVES).values(**moved))
+            note(connection, "alias.move", f"{name}@{alias}", {"version": version.number, "label": version.label})
 
     def aliases(self, name: str) -> dict[str, AgentVersion]:
         """The versions that an agent's aliases stand for."""
@@ -314,10 +315,3 @@ def _version(row: Row[Any]) -> AgentVersion:
 
 def _now() -> datetime.datetime:
     return datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
-
-
-def _user() -> str | None:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return None  # a container's user often has no name

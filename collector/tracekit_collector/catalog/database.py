@@ -8,16 +8,34 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, create_engine, event, func, insert, inspect, select, text
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    inspect,
+    select,
+    text,
+)
 from sqlalchemy.exc import SQLAlchemyError
 
 from tracekit._locks import held
 from tracekit.errors import StoreError, StoreVersionError
 from tracekit_collector.catalog.agents import Agents
+from tracekit_collector.catalog.audit import Audit
 from tracekit_collector.catalog.runs import Runs
-from tracekit_collector.catalog.tables import REQUESTS
+from tracekit_collector.catalog.tables import METADATA, REQUESTS, RUNS, VERSIONS
+from tracekit_collector.catalog.tokens import Tokens
 
-REVISION = "001"
+REVISION = "002"
 _BUSY_SECONDS = 30
 _MIGRATING_SECONDS = 60
 _ASKED_AT_ONCE = 500
@@ -46,6 +64,8 @@ class Catalog:
             raise StoreError(f"cannot open the catalog {url}: {_cause(error)}") from error
         self.agents = Agents(self.transaction, self.reading)
         self.runs = Runs(self.transaction, self.reading, self.agents)
+        self.audit = Audit(self.transaction, self.reading)
+        self.tokens = Tokens(self.transaction, self.reading)
 
     @classmethod
     def in_folder(cls, folder: Path) -> Catalog:
@@ -92,6 +112,36 @@ class Catalog:
         with self.reading() as connection:
             return int(connection.scalar(select(func.count()).select_from(REQUESTS)) or 0)
 
+    def forget_requests(self, *, before: datetime.datetime, dry_run: bool = False) -> int:
+        """Forget requests that were settled before a time; returns how many.
+
+        Args:
+            before: UTC, without a zone.
+            dry_run: Only count them.
+        """
+        if dry_run:
+            with self.reading() as connection:
+                old = select(func.count()).select_from(REQUESTS).where(REQUESTS.c.settled_at < before)
+                return int(connection.scalar(old) or 0)
+        with self.transaction() as connection:
+            return int(connection.execute(delete(REQUESTS).where(REQUESTS.c.settled_at < before)).rowcount)
+
+    def all_text(self) -> str:
+        """All that runs and agent versions say, as one text in which a digest can be looked for."""
+        with self.reading() as connection:
+            rows = [*connection.execute(select(RUNS)), *connection.execute(select(VERSIONS))]
+        return "\n".join(str(tuple(row)) for row in rows)
+
+    def faults(self) -> list[str]:
+        """What the database itself finds wrong with its file; nothing where it cannot tell."""
+        if not self.url.startswith("sqlite"):
+            return []
+        with self.reading() as connection:
+            found = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check")]
+            broken = [tuple(row) for row in connection.exec_driver_sql("PRAGMA foreign_key_check")]
+        keys = [f"{table} row {row} names a row of {other} that is not there" for table, row, other, _ in broken]
+        return [fault for fault in found if fault != "ok"] + keys
+
     def close(self) -> None:
         """Give the connections back."""
         self._engine.dispose()
@@ -108,22 +158,42 @@ class Catalog:
         return found
 
     def _migrate(self, lock: Path) -> None:
-        from alembic import command  # noqa: PLC0415 - heavy, and needed once in a store's life
-        from alembic.config import Config  # noqa: PLC0415
-
         with held(lock, timeout=_MIGRATING_SECONDS) as ours:
             if not ours:
                 raise StoreError(f"another process has been migrating {self.url} for a minute; is it stuck?")
             if self._revision() == REVISION:
                 return
-            config = Config()
-            # Alembic's configuration reads % as the start of a placeholder; a folder's name may hold one.
-            folder = str(Path(__file__).parent / "migrations").replace("%", "%%")
-            config.set_main_option("script_location", folder)
-            config.set_main_option("path_separator", "os")
             with self._engine.begin() as connection:
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+                if inspect(connection).get_table_names():
+                    migrate(connection)
+                else:
+                    _make(connection)
+
+
+def migrate(connection: Connection, revision: str = "head") -> None:
+    """Bring a catalog's tables up to a revision, step by step."""
+    from alembic import command  # noqa: PLC0415 - heavy, and needed only where a catalog is older than its reader
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    # Alembic's configuration reads % as the start of a placeholder; a folder's name may hold one.
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def _make(connection: Connection) -> None:
+    """Make a new catalog's tables at once: what the migrations come to, without what they take to load."""
+    METADATA.create_all(connection)
+    versions = Table(
+        "alembic_version",
+        MetaData(),
+        Column("version_num", String(32), nullable=False),
+        PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+    )
+    versions.create(connection)
+    connection.execute(insert(versions).values(version_num=REVISION))
 
 
 def _engine(url: str) -> Engine:

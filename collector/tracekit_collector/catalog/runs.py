@@ -133,6 +133,7 @@ class Runs:
         agent_version: AgentVersion | None = None,
         lake_versions: Mapping[str, int] | None = None,
         selection: Mapping[str, object] | None = None,
+        judges: Sequence[Mapping[str, object]] | None = None,
     ) -> RunRecord:
         """Change what is given, keep the rest; `finished` and `failed` set the time at which it ended.
 
@@ -144,6 +145,7 @@ class Runs:
             agent_version: The version that its traces came from.
             lake_versions: The Delta versions that it read.
             selection: What it read.
+            judges: All of its judges, replacing those it had.
         """
         given: dict[str, object] = {}
         if status is not None:
@@ -152,7 +154,10 @@ class Runs:
             given.update(status=status, finished_at=None if status == "running" else _now())
         if agent_version is not None:
             given["version_id"] = agent_version.id
-        for column, value in (("summary", summary), ("lake_versions", lake_versions), ("selection", selection)):
+        told = {"summary": summary, "lake_versions": lake_versions, "selection": selection}
+        if judges is not None:
+            given["judges"] = [dict(judge) for judge in judges]
+        for column, value in told.items():
             if value is not None:
                 given[column] = dict(value)
         with self._transaction() as connection:

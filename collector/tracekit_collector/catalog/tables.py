@@ -111,3 +111,44 @@ REQUESTS = Table(
     Column("settled_at", DateTime, nullable=False),
     Index(None, "settled_at"),
 )
+
+TOKENS = Table(
+    "tokens",
+    METADATA,
+    Column("id", String(16), primary_key=True),  # the token's own beginning, which is no secret
+    Column("digest", String(64), nullable=False),
+    Column("name", String(200), nullable=False),
+    Column("scopes", JSON, nullable=False),  # of write, read, admin
+    Column("project", String(200)),
+    Column("created_at", DateTime, nullable=False),
+    Column("expires_at", DateTime),
+    Column("revoked_at", DateTime),
+)
+
+AUDIT = Table(
+    "audit",
+    METADATA,
+    Column("id", String(26), primary_key=True),
+    Column("at", DateTime, nullable=False),
+    Column("actor", String(200)),
+    Column("act", String(50), nullable=False),
+    Column("target", String(400), nullable=False),
+    Column("details", JSON, nullable=False),
+    Index(None, "at"),
+)
+
+UNSAMPLED = Table(
+    "unsampled_traces",
+    METADATA,
+    Column("trace_id", String(32), primary_key=True),
+    Column("decided_at", DateTime, nullable=False),
+    Index(None, "decided_at"),
+)
+
+MARKS = Table(  # how far a job that goes over the store again and again has come
+    "marks",
+    METADATA,
+    Column("name", String(100), primary_key=True),
+    Column("value", String(400), nullable=False),
+    Column("moved_at", DateTime, nullable=False),
+)

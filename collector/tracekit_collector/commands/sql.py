@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from tracekit.command import Command, add_format_option, add_store_option
+from tracekit.errors import UsageError
 
 
 def command() -> Command:
@@ -30,6 +31,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         help="one statement over the views spans, logs, inferences, scores, traces, llm_calls, tool_calls, sessions, "
         "runs, agents; - reads it from standard input",
     )
+    parser.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="end the query if it takes longer (default: no limit)"
+    )
     add_store_option(parser)
     add_format_option(parser)
 
@@ -38,8 +42,10 @@ def _run(arguments: argparse.Namespace) -> int:
     from tracekit_collector.store import Store
     from tracekit_collector.terminal import print_rows
 
+    if arguments.timeout is not None and not 0 < arguments.timeout <= 86_400:
+        raise UsageError(f"--timeout must be more than 0 and at most 86400, not {arguments.timeout:g}")
     query = sys.stdin.read() if arguments.query == "-" else arguments.query
     with Store.open(arguments.store, create=False) as store:
-        found = store.sql(query)
+        found = store.sql(query, seconds=arguments.timeout)
         print_rows(found.dicts(), found.columns, format=arguments.format)
     return 0

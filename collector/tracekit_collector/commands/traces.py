@@ -52,24 +52,10 @@ def _limit(text: str) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from tracekit_collector.store import Store
     from tracekit_collector.terminal import print_rows
-    from tracekit_collector.views import newest_traces_sql
 
-    conditions, parameters = [], []
-    if arguments.errors:
-        conditions.append("status = 'error'")
-    if arguments.session is not None:
-        conditions.append("session_id = ?")
-        parameters.append(arguments.session)
-    if arguments.where:
-        conditions.append(f"({arguments.where})")
     with Store.open(arguments.store, create=False) as store:
-        store.settle()
-        if conditions:
-            tail = f"ORDER BY start_ns DESC, trace_id LIMIT {arguments.limit}"
-            query = f"SELECT * FROM traces WHERE {' AND '.join(conditions)} {tail}"  # noqa: S608 - the user's own condition, on an engine that only reads
-        else:
-            query = newest_traces_sql(arguments.limit, lambda ask: store.sql(ask, settle=False).fetchall())
-        found = store.sql(query, parameters, settle=False)
+        equal = {} if arguments.session is None else {"session_id": arguments.session}
+        found = store.find(where=arguments.where, equal=equal, errors=arguments.errors, limit=arguments.limit)
         columns = list(_TABLE) if arguments.format in ("table", "markdown") else found.columns
         print_rows(found.dicts(), columns, format=arguments.format)
     return 0

@@ -3,15 +3,17 @@
 A dialect is one module with a factory under the entry-point group `tracekit.dialects` that returns a `Dialect`. It says
 which attribute keys hold which field, each with a rank, and lifts what no single key can say (flattened messages,
 wrapped payloads). Several dialects may stand on one span: every field takes the filled value of the lowest rank,
-whoever offers it. Ranks in use: 0-9 our own keys, 10-29 keys that say the field exactly, 30-49 older or looser
-spellings, 50-69 what must be lifted from something else, 70-99 last resorts.
+whoever offers it. Ranks in use: 0-9 our own keys and corrections, 10-49 keys that say the field, 50-69 what must be
+lifted from something else, 70-99 last resorts. The ranks of all dialects stand in one order, which `docs/dialects.md`
+shows field by field.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 from tracekit import plugins
 from tracekit.errors import PluginError
@@ -56,6 +58,13 @@ class RawSpan:
     status_message: str = ""
 
 
+class Shape(NamedTuple):
+    """What spans of one writer and one sort have in common: their scope and the keys of their attributes."""
+
+    scope_name: str
+    keys: frozenset[str]
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
     """An attribute that may hold a field.
@@ -72,19 +81,47 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
-class Lift:
-    """Fields that several attributes, or a part of one, tell.
+class Marks:
+    """By what a span is known for a dialect's: any one of these.
 
     Args:
-        rank: The rank of everything that it returns.
-        words: It is called when a key of the span begins with one of these words (up to the first dot).
+        keys: Attribute keys that it has.
+        prefixes: Of such a key.
+        scopes: Beginnings of its scope's name.
+        every: Every span is meant.
+    """
+
+    keys: frozenset[str] = frozenset()
+    prefixes: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    every: bool = False
+
+    def __call__(self, shape: Shape) -> bool:
+        """Whether spans of this shape are meant."""
+        return (
+            self.every
+            or not self.keys.isdisjoint(shape.keys)
+            or bool(self.scopes and shape.scope_name.startswith(self.scopes))
+            or bool(self.prefixes and any(key.startswith(self.prefixes) for key in shape.keys))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Lift:
+    """Fields that several attributes, a part of one, an event or the name of a span tell.
+
+    Args:
+        rank: The rank of everything that it returns; a `step` of a rank below 10 wins, be it vague or not.
+        on: The spans that it is called for.
         read: Takes the span and returns fields; absent or None means no word about the field, `NOTHING` that no key
             of a higher rank is to be believed.
+        events: It reads span events, so a span without any is left out.
     """
 
     rank: int
-    words: frozenset[str]
+    on: Callable[[Shape], bool]
     read: Callable[[RawSpan], Mapping[str, object]]
+    events: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,20 +131,45 @@ class Dialect:
     Args:
         name: What the column `dialect` shows.
         rank: Who names a span that several recognise: the lowest.
-        recognises: Whether a span is of this dialect; for the label only.
+        recognises: Whether spans of a shape are of this dialect; for the label only.
         keys: Field to the keys that may hold it. Fields are the derived columns of `spans`.
-        steps: Attribute key and rank to what its values (lower case) mean as a step kind.
+        steps: Attribute key and rank to what its values (lower case) mean as a step kind; what `*` means holds for
+            every other value.
         resource: Field to the resource attributes that may hold it.
         lifts: What takes more than a key.
     """
 
     name: str
     rank: int
-    recognises: Callable[[RawSpan], bool]
+    recognises: Callable[[Shape], bool]
     keys: Mapping[str, tuple[Key, ...]] = field(default_factory=dict)
     steps: Mapping[tuple[str, int], Mapping[str, str]] = field(default_factory=dict)
     resource: Mapping[str, tuple[Key, ...]] = field(default_factory=dict)
     lifts: tuple[Lift, ...] = ()
+
+
+def marks(*keys: str, prefixes: Iterable[str] = (), scopes: Iterable[str] = ()) -> Marks:
+    """Spans that have one of the keys, a key with one of the prefixes, or a scope whose name begins so."""
+    return Marks(frozenset(keys), tuple(prefixes), tuple(scopes))
+
+
+def named(rank: int, on: Callable[[Shape], bool], steps: Mapping[str, str]) -> Lift:
+    """The step kind by a span's name.
+
+    Args:
+        rank: As of a key.
+        on: The spans that it is asked for.
+        steps: Name to step; one that ends in `*` stands for every name that begins so, the first that fits.
+    """
+    exact = {name: step for name, step in steps.items() if name[-1:] != "*"}
+    begun = [(name[:-1], step) for name, step in steps.items() if name[-1:] == "*"]
+
+    def read(span: RawSpan) -> Mapping[str, object]:
+        found = exact.get(span.name)
+        found = found or next((step for start, step in begun if span.name.startswith(start)), None)
+        return {"step": found}
+
+    return Lift(rank, on, read)
 
 
 def ranked(first: int, *names: str) -> tuple[Key, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from tracekit_collector import messages
@@ -30,19 +31,24 @@ def unflattened(attributes: Mapping[str, object], prefixes: frozenset[str]) -> d
     """
     trees: dict[str, dict[str, Any]] = {}
     for key, value in attributes.items():
-        first, dot, rest = key.partition(".")
-        second, more, tail = rest.partition(".")
-        if not more or f"{first}{dot}{second}" not in prefixes:
+        prefix, branch, leaf = _words(key)
+        if prefix not in prefixes:
             continue
-        node = trees.setdefault(f"{first}.{second}", {})
-        words = tail.split(".")
-        for word in words[:-1]:
+        node = trees.setdefault(prefix, {})
+        for word in branch:
             below = node.get(word)
             if not isinstance(below, dict):
                 below = node[word] = {}
             node = below
-        node.setdefault(words[-1], value)
+        node.setdefault(leaf, value)
     return trees
+
+
+@lru_cache(maxsize=8192)
+def _words(key: str) -> tuple[str, tuple[str, ...], str]:
+    """A key's first two words, the words between, and the last; the first are empty where there are no three."""
+    words = key.split(".")
+    return (f"{words[0]}.{words[1]}", tuple(words[2:-1]), words[-1]) if len(words) > 2 else ("", (), "")
 
 
 def items_of(tree: object) -> list[dict[str, Any]]:

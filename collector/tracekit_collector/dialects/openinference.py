@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tracekit_collector import fields, messages
-from tracekit_collector.dialects import NOTHING, Dialect, Key, Lift, RawSpan, ranked
+from tracekit_collector.dialects import NOTHING, Dialect, Key, Lift, Marks, RawSpan, marks, ranked
 from tracekit_collector.dialects._flat import items_of, message_of, unflattened
 
 KIND = "openinference.span.kind"
@@ -24,7 +24,6 @@ _KINDS = {
     "prompt": "chain",
     "decision": "chain",
 }
-_WORDS = frozenset({"llm", "openinference", "retrieval", "reranker"})
 _FLAT = frozenset(
     {
         "llm.input_messages",
@@ -39,6 +38,8 @@ _FLAT = frozenset(
 _COUNT = "llm.token_count."
 _STATE = ('{"init_state":', '{"ctx":')
 _REPR = re.compile(r"[A-Z]\w+\(")
+_RESPONSE = re.compile(r"raw=\{'id': '([^']+)'")
+_ANSWERING = re.compile(r"'model': '([^']+)'")
 _AGENT_IN_TEXT = re.compile(r"current_agent_name='([^']+)'")
 
 
@@ -47,49 +48,41 @@ def dialect() -> Dialect:
     return Dialect(
         name="openinference",
         rank=20,
-        recognises=_recognises,
+        recognises=marks(KIND, prefixes=("llm.input_messages.",), scopes=("openinference.instrumentation.",)),
         keys={
             "agent_name": ranked(11, "agent.name"),
-            "provider": (*ranked(20, "llm.provider"), *ranked(40, "llm.system")),
+            "provider": (*ranked(11, "llm.provider"), *ranked(13, "llm.system")),
             "model_requested": (
                 *ranked(11, "llm.request.model_name"),
-                Key("llm.invocation_parameters", 35, _model_in),
+                Key("llm.invocation_parameters", 13, _model_in),
                 *ranked(80, "embedding.model_name", "reranker.model_name"),
             ),
             "model": (
                 *ranked(11, "llm.response.model_name"),
                 *ranked(35, "embedding.model_name", "reranker.model_name"),
             ),
-            "finish_reasons": ranked(20, "llm.finish_reason"),
-            "input_tokens": ranked(20, _COUNT + "prompt"),
-            "output_tokens": ranked(20, _COUNT + "completion"),
-            "cached_tokens": ranked(20, _COUNT + "prompt_details.cache_read", _COUNT + "prompt_details.cache_input"),
-            "cache_write_tokens": ranked(20, _COUNT + "prompt_details.cache_write"),
-            "reasoning_tokens": ranked(20, _COUNT + "completion_details.reasoning"),
-            "cost_usd": ranked(20, "llm.cost.total"),
+            "finish_reasons": ranked(11, "llm.finish_reason"),
+            "input_tokens": ranked(11, _COUNT + "prompt"),
+            "output_tokens": ranked(11, _COUNT + "completion"),
+            "cached_tokens": ranked(12, _COUNT + "prompt_details.cache_read", _COUNT + "prompt_details.cache_input"),
+            "cache_write_tokens": ranked(14, _COUNT + "prompt_details.cache_write"),
+            "reasoning_tokens": ranked(13, _COUNT + "completion_details.reasoning"),
+            "cost_usd": ranked(10, "llm.cost.total"),
             "tool_name": ranked(20, "tool.name"),
             "tool_call_id": ranked(20, "tool.id", "tool_call.id"),
-            "input": ranked(60, "reranker.query"),
+            "input": ranked(61, "reranker.query"),
             "prompt_name": ranked(20, "prompt.id"),
             "prompt_version": ranked(20, "llm.prompt_template.version"),
-            "session_id": (Key("metadata", 60, _session_in),),
-            "user_id": (Key("metadata", 60, _user_in),),
+            "session_id": (Key("metadata", 30, _session_in),),
+            "user_id": (Key("metadata", 30, _user_in),),
         },
-        steps={(KIND, 10): _KINDS},
+        steps={(KIND, 12): _KINDS},
         resource={"project": ranked(20, "openinference.project.name")},
         lifts=(
-            Lift(rank=5, words=frozenset({"openinference"}), read=_corrected),
-            Lift(rank=20, words=_WORDS, read=_flattened),
-            Lift(rank=50, words=frozenset({"openinference"}), read=_unwrapped),
+            Lift(5, marks(KIND), _corrected),
+            Lift(20, Marks(prefixes=tuple(f"{prefix}." for prefix in _FLAT)), _flattened),
+            Lift(21, marks(KIND), _unwrapped),
         ),
-    )
-
-
-def _recognises(span: RawSpan) -> bool:
-    return (
-        KIND in span.attributes
-        or span.scope_name.startswith("openinference.instrumentation.")
-        or any(key.startswith("llm.input_messages.") for key in span.attributes)
     )
 
 
@@ -201,7 +194,11 @@ def _unwrapped(span: RawSpan) -> Mapping[str, object]:
         if isinstance(asked, dict) and asked.get("model"):
             found_models["model_requested"] = asked["model"]
         return {**found_models, "response_id": _response_id(answer)}
-    found: dict[str, object] = {}
+    found = _answering(given) if isinstance(given, str) else {}
+    if span.scope_name.endswith(".crewai"):
+        crew = messages.decoded(returned)
+        if isinstance(crew, dict) and isinstance(crew.get("raw"), str):
+            found["output"] = crew["raw"]
     if kind == "agent" and span.attributes.get("graph.node.id"):
         found["agent_name"] = span.attributes["graph.node.id"]
     if isinstance(given, str) and span.scope_name.endswith(".llama_index"):
@@ -209,6 +206,15 @@ def _unwrapped(span: RawSpan) -> Mapping[str, object]:
         if named:
             found["agent_name"] = named[1]
     return found
+
+
+def _answering(given: str) -> dict[str, object]:
+    """LlamaIndex's step that takes an answer holds the response of which the call's own span says nothing."""
+    if "AgentOutput(" not in given:
+        return {}
+    raw = _RESPONSE.search(given)
+    model = _ANSWERING.search(given, raw.end()) if raw is not None else None
+    return {"response_id": raw[1], "model": model[1]} if raw is not None and model is not None else {}
 
 
 def _response_id(answer: object) -> object:

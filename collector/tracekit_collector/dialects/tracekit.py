@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tracekit import attributes as names
-from tracekit_collector.dialects import Dialect, RawSpan, ranked
+from tracekit_collector.dialects import Dialect, marks, ranked
 
 
 def dialect() -> Dialect:
@@ -11,7 +11,7 @@ def dialect() -> Dialect:
     return Dialect(
         name="tracekit",
         rank=0,
-        recognises=_recognises,
+        recognises=marks(names.STEP),
         keys={
             "case_id": ranked(0, names.CASE),
             "repeat": ranked(0, names.REPEAT),
@@ -26,7 +26,3 @@ def dialect() -> Dialect:
             "agent_version": ranked(90, names.AGENT_VERSION),
         },
     )
-
-
-def _recognises(span: RawSpan) -> bool:
-    return names.STEP in span.attributes

@@ -1,0 +1,256 @@
+"""A store's work, with the process killed or the disk full at any of the things that it does to the disk.
+
+`_faults.c` counts writes, fsyncs, renames, links, removals and new files below one folder. `Faults` starts one Python
+with it and everything imported; each trial is a fork of that, so that hundreds take minutes. Needs Linux and a C
+compiler.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import mmap
+import os
+import random
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_HERE = Path(__file__).parent
+_COMPILER = shutil.which("cc") or shutil.which("gcc")
+_STATE = struct.Struct("<qqqq4096s")
+_KILL, _FULL = 1, 2
+_RULE = "kept = 4traces"
+_DAY = 86_400 * 10**9
+_RETAINING = "retaining"  # said in the log of what was acknowledged
+
+AVAILABLE = sys.platform == "linux" and _COMPILER is not None
+
+
+class Faults:
+    """Runs trials.
+
+    Args:
+        folder: An empty folder for what it needs.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        assert _COMPILER is not None
+        library, self._state = folder / "faults.so", folder / "state"
+        words = [_COMPILER, "-shared", "-fPIC", "-O1", "-o", str(library), str(_HERE / "_faults.c"), "-ldl"]
+        subprocess.run(words, check=True)
+        self._state.write_bytes(bytes(_STATE.size))
+        with self._state.open("r+b") as file:
+            self._memory = mmap.mmap(file.fileno(), _STATE.size)
+        environment = {**os.environ, "LD_PRELOAD": str(library), "FAULTS_STATE": str(self._state)}
+        self._server = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+
+    def events(self, store: Path, seed: int) -> int:
+        """How many things the work does to the disk when nothing happens."""
+        self._trial(store, seed, 0, 0, 0)
+        return self._seen()
+
+    def kill(self, store: Path, seed: int, at: int) -> bool:
+        """Do the work and SIGKILL it at one of its events, a write after half of its bytes; whether it was killed."""
+        return self._trial(store, seed, at, _KILL, 0) == -9
+
+    def fill(self, store: Path, seed: int, at: int, until: int) -> int:
+        """Do the work, with the disk full from one event until another; how it ended."""
+        return self._trial(store, seed, at, _FULL, until)
+
+    def _trial(self, store: Path, seed: int, at: int, mode: int, until: int) -> int:
+        self._memory[:] = _STATE.pack(0, at, mode, until, os.fsencode(store.resolve()))
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        self._server.stdin.write(json.dumps([str(store), seed]) + "\n")
+        self._server.stdin.flush()
+        return int(self._server.stdout.readline())
+
+    def _seen(self) -> int:
+        return int(_STATE.unpack(self._memory[:])[0])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        self._server.stdin.close()
+        self._server.wait()
+        self._server.stdout.close()
+        self._memory.close()
+
+
+def spans(seed: int, number: int) -> tuple[bytes, list[str]]:
+    """A request of the work, and the ids of its spans; the second of every four is the first one over again."""
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    rng = random.Random(seed * 1000 + (number - (number % 4 == 1)))
+    message = ExportTraceServiceRequest()
+    resource = message.resource_spans.add()
+    resource.resource.attributes.add(key="tracekit.project").value.string_value = "kept"
+    trace_id = rng.randbytes(16)
+    ids = []
+    for place in range(5):
+        # Two dates, so that more than one partition is written.
+        begun = 1_763_942_400 * 10**9 + (place % 2) * _DAY + number
+        span = resource.scope_spans.add().spans.add(name=f"step {place}", start_time_unix_nano=begun)
+        span.trace_id, span.span_id, span.end_time_unix_nano = trace_id, rng.randbytes(8), begun + 10
+        span.attributes.add(key="input.value").value.string_value = rng.randbytes(100).hex()
+        ids.append(f"{trace_id.hex()}/{span.span_id.hex()}")
+    return message.SerializeToString(), ids
+
+
+def work(store: Path, seed: int) -> int:
+    """Receive, settle, compact, retain and vacuum, as a collector does; write down what was acknowledged.
+
+    Returns:
+        0, or 3 where something could not be done and said so.
+    """
+    from tracekit.errors import StoreError
+
+    try:
+        return _work(store, seed)
+    except StoreError:
+        return 3
+
+
+def _work(store: Path, seed: int) -> int:
+    from tracekit.errors import StoreError
+    from tracekit.inbox import SegmentWriter
+    from tracekit_collector.house import House
+    from tracekit_collector.retention import rules_from
+    from tracekit_collector.store import Store
+
+    failed = 0
+
+    @contextlib.contextmanager
+    def tolerant() -> Iterator[None]:
+        nonlocal failed
+        try:
+            yield
+        except StoreError:
+            failed = 3
+
+    with (store.parent / f"acknowledged-{store.name}").open("a", encoding="ascii") as told, Store.open(store) as opened:
+        writer = SegmentWriter(opened.inbox, "traces", segment_bytes=3_000)
+        for number in range(12):
+            with tolerant():
+                body, ids = spans(seed, number)
+                writer.append(body)
+                told.write("\n".join(ids) + "\n")
+                told.flush()
+            if number % 3 == 2:
+                with tolerant():
+                    opened.settle()
+        writer.close()
+        with tolerant():
+            opened.settle()
+        with tolerant():
+            House(opened).compact()
+        told.write(f"{_RETAINING}\n")
+        told.flush()
+        with tolerant():
+            House(opened).retain(rules_from(_RULE))
+        with tolerant():
+            House(opened).vacuum(hours=0)
+    return failed
+
+
+def verdict(store: Path, seed: int) -> dict[str, int]:
+    """What a store has after a trial: spans lost, doubled and foreign; it is opened, settled and tended for that.
+
+    Once retention has begun, only the four newest traces must be there, and after it has run again no others may.
+    """
+    from tracekit_collector.house import House
+    from tracekit_collector.retention import rules_from
+    from tracekit_collector.store import Store
+
+    log = store.parent / f"acknowledged-{store.name}"
+    must = set(log.read_text(encoding="ascii").split()) if log.exists() else set()
+    acknowledged = len(must - {_RETAINING})
+    sent = {each for number in range(12) for each in spans(seed, number)[1]}
+    with Store.open(store) as opened:
+        rows = opened.sql("SELECT trace_id, span_id FROM spans").fetchall()
+        if _RETAINING in must:
+            House(opened).retain(rules_from(_RULE))
+            # One that was refused may be there all the same, when its fsync failed after the write.
+            known = must | {f"{trace_id}/{span_id}" for trace_id, span_id in rows}
+            numbers = sorted({number - (number % 4 == 1) for number in range(12)})
+            newest = [ids for ids in (set(spans(seed, number)[1]) for number in numbers) if ids & known][-4:]
+            must &= set().union(*newest)
+            rows = opened.sql("SELECT trace_id, span_id FROM spans").fetchall()
+        House(opened).compact()
+        after = opened.sql("SELECT trace_id, span_id FROM spans").fetchall()
+    found = Counter(f"{trace_id}/{span_id}" for trace_id, span_id in rows)
+    return {
+        "acknowledged": acknowledged,
+        "lost": sum(each not in found for each in must),
+        "doubled": sum(count > 1 for count in found.values()),
+        "foreign": sum(each not in sent for each in found),
+        "changed": int(sorted(after) != sorted(rows)),
+    }
+
+
+def trial(faults: Faults, folder: Path, *, seed: int, at: int, until: int | None = None) -> dict[str, int]:
+    """One trial in a new store, and its verdict; `killed` or `refused` say whether the fault was met.
+
+    Args:
+        faults: Runs it.
+        folder: Where the store may be made, and is removed again.
+        seed: Of the content.
+        at: The event.
+        until: The event at which there is room on the disk again; killed where not given.
+    """
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        store = Path(place) / "S"
+        if until is None:
+            met = {"killed": int(faults.kill(store, seed, at)), "refused": 0, "crashed": 0}
+        else:
+            code = faults.fill(store, seed, at, until)
+            met = {"killed": 0, "refused": int(code == 3), "crashed": int(code not in (0, 3))}
+        return {**met, **verdict(store, seed)}
+
+
+def _serve() -> None:
+    """Fork a child for each line, and say how it ended."""
+    import tracekit_collector.house
+    import tracekit_collector.retention
+    import tracekit_collector.store  # noqa: F401 - imported once, for all children
+
+    for line in sys.stdin:
+        store, seed = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            code = 5
+            try:
+                os.setsid()  # the shim kills the group
+                ctypes.CDLL(None).prctl(1, 9)  # not to outlive the server
+                code = work(Path(store), int(seed))
+            except OSError as error:
+                print(f"the work let an error through: {error}", file=sys.stderr)
+            except Exception as error:  # noqa: BLE001 - said to the one who asked
+                print(f"the work let an error through: {type(error).__name__}: {error}", file=sys.stderr)
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    _serve()

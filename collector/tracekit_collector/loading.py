@@ -1,0 +1,293 @@
+"""Loading: one range of a segment becomes Parquet files that a table can take in; in this process or in another.
+
+Nothing here opens the lake's log or the catalog: the caller says which requests are known already, and commits the
+files that come back. A file that is never committed is no part of any table; `vacuum` takes it away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import json
+import os
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from google.protobuf.message import DecodeError as ProtobufError
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tracekit.errors import StoreError
+from tracekit.inbox import Damage, Record, read_segment, sync_folder
+from tracekit_collector._metric_rows import metric_rows
+from tracekit_collector._span_columns import SpanColumns
+from tracekit_collector.parquet import to_arrow, writer
+from tracekit_collector.rows import inference_rows, log_rows, score_rows, version_rows
+from tracekit_collector.schema import KEYS, TABLES, TIMES
+
+Known = Callable[[Sequence[str]], set[str]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A range of a segment to load.
+
+    Args:
+        segment: The segment's path.
+        start: Where the range begins, in bytes.
+        end: Where it ends.
+        lake: The folder of tables.
+        stem: What names of files begin with; of no other task.
+        done: Tables that have these rows already.
+    """
+
+    segment: str
+    start: int
+    end: int
+    lake: str
+    stem: str
+    done: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Part:
+    """A Parquet file that no version of its table names yet.
+
+    Args:
+        table: Whose rows it has.
+        name: Its path relative to the table.
+        date: The date of its rows, as YYYY-MM-DD.
+        bytes: Its size.
+        rows: How many rows it has.
+        first: Their least time, in nanoseconds since 1970.
+        last: Their greatest.
+        keys: A 64-bit digest of each row's key, in order.
+    """
+
+    table: str
+    name: str
+    date: str
+    bytes: int
+    rows: int
+    first: int
+    last: int
+    keys: array[int]
+
+    @property
+    def day(self) -> datetime.date:
+        """The date of its rows."""
+        return datetime.date.fromisoformat(self.date)
+
+    @property
+    def stats(self) -> str:
+        """The file's statistics as the Delta log has them."""
+        said: dict[str, object] = {"numRecords": self.rows}
+        name = TIMES[self.table]
+        if name.endswith("_ns"):
+            said |= {"minValues": {name: self.first}, "maxValues": {name: self.last}, "nullCount": {}}
+        return json.dumps(said)
+
+
+@dataclass
+class Loaded:
+    """What a range held.
+
+    Args:
+        parts: The files that were written.
+        digests: Of the requests that were new.
+        versions: Agent versions that log records register.
+        named: Agents and versions that spans name.
+        damage: What could not be read: its place in the segment, its bytes, and the reason.
+        requests: How many requests were new.
+        repeated: How many were known.
+        rows: How many rows of each table they held.
+        refused: How many spans could not be kept.
+    """
+
+    parts: list[Part] = field(default_factory=list)
+    digests: list[str] = field(default_factory=list)
+    versions: list[dict[str, object]] = field(default_factory=list)
+    named: set[tuple[str, str]] = field(default_factory=set)
+    damage: list[tuple[int, bytes, str]] = field(default_factory=list)
+    requests: int = 0
+    repeated: int = 0
+    rows: dict[str, int] = field(default_factory=dict)
+    refused: int = 0
+
+
+def load(task: Task, known: Known) -> Loaded:
+    """Write a range's rows to files.
+
+    Args:
+        task: What to load, and where to.
+        known: Takes the digests of requests and gives those that are settled already.
+
+    Raises:
+        StoreError: The segment cannot be read or a file not written.
+    """
+    loaded = Loaded()
+    path = Path(task.segment)
+    records: list[tuple[Record, str]] = []
+    for item in read_segment(path, task.start, task.end):
+        if isinstance(item, Damage):
+            loaded.damage.append((item.start, _bytes(path, item.start, item.end), item.reason))
+        else:
+            records.append((item, hashlib.blake2b(item.payload, digest_size=16).hexdigest()))
+    left_out = known([digest for _, digest in records])
+    making = _Making()
+    taken: set[str] = set()
+    for record, digest in records:
+        if digest in left_out or digest in taken:
+            loaded.repeated += 1
+            continue
+        try:
+            making.add(path.suffix[1:], record, digest, loaded)
+        except Exception as error:  # noqa: BLE001 - one payload that we cannot read must not hold up the rest
+            # Its digest is not kept: a tracekit that can read it may be given it again.
+            loaded.damage.append((record.start, record.payload, f"{type(error).__name__}: {error}"))
+            continue
+        taken.add(digest)
+        loaded.requests += 1
+    loaded.digests = sorted(taken)
+    loaded.rows = making.count()
+    records.clear()
+    making.finish(task, loaded)
+    return loaded
+
+
+class _Making:
+    """Rows of all tables, in the making."""
+
+    def __init__(self) -> None:
+        self._spans = SpanColumns()
+        self._rows: dict[str, list[dict[str, object]]] = {name: [] for name in TABLES if name != "spans"}
+
+    def add(self, signal: str, record: Record, digest: str, loaded: Loaded) -> None:
+        received = record.received_ns
+        rows = self._rows
+        try:
+            if signal == "traces":
+                request = ExportTraceServiceRequest.FromString(record.payload)
+                scores = score_rows(request, digest=digest, received_ns=received)
+                loaded.refused += len(self._spans.add(request, received_ns=received))
+                rows["scores"] += scores
+            elif signal == "metrics":
+                metrics = ExportMetricsServiceRequest.FromString(record.payload)
+                rows["metrics"] += metric_rows(metrics, received_ns=received, digest=digest)
+            else:
+                logs = ExportLogsServiceRequest.FromString(record.payload)
+                found = log_rows(logs, received_ns=received, digest=digest)
+                scores = score_rows(logs, digest=digest, received_ns=received)
+                inferences = inference_rows(logs, received_ns=received, digest=digest)
+                loaded.versions += version_rows(logs, received_ns=received)
+                rows["logs"] += found
+                rows["scores"] += scores
+                rows["inferences"] += inferences
+        except ProtobufError as error:
+            raise StoreError(f"this is no OTLP {signal} request: {error}") from error
+
+    def count(self) -> dict[str, int]:
+        return {"spans": len(self._spans), **{table: len(rows) for table, rows in self._rows.items()}}
+
+    def finish(self, task: Task, loaded: Loaded) -> None:
+        loaded.named = self._spans.named()
+        if "spans" not in task.done and len(self._spans):
+            keys = self._spans.keys
+            table = self._spans.table()
+            self._spans = SpanColumns()  # the lists take twice the memory of the columns
+            loaded.parts += write_parts("spans", table, keys, task)
+        for name, rows in self._rows.items():
+            if rows and name not in task.done:
+                keys = array("Q", (key_of(*(row[each] for each in KEYS[name])) for row in rows))
+                loaded.parts += write_parts(name, to_arrow(name, rows), keys, task)
+
+
+def key_of(*parts: object) -> int:
+    """A 64-bit digest of a row's key, for tables other than `spans`."""
+    text = "\0".join(map(str, parts)).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
+
+
+def span_key(trace_id: str, span_id: str) -> int:
+    """A 64-bit digest of a span's key: ids are random, so their last halves will do."""
+    return int(trace_id[16:], 16) ^ int(span_id, 16)
+
+
+def write_parts(table: str, rows: pa.Table, keys: array[int], task: Task) -> list[Part]:
+    """Write rows to a file for each date; of rows with the same key, the last."""
+    if len(set(keys)) != len(keys):
+        last = {
+            key: place
+            for place, key in enumerate(zip(*(rows.column(name).to_pylist() for name in KEYS[table]), strict=True))
+        }
+        kept = sorted(last.values())
+        rows, keys = rows.take(kept), array("Q", (keys[place] for place in kept))
+    dates = pc.unique(rows.column("date")).to_pylist()
+    if len(dates) == 1:
+        return [_write(table, rows, keys, str(dates[0]), task)]
+    parts = []
+    for date in sorted(dates):
+        places = pc.indices_nonzero(pc.equal(rows.column("date"), pa.scalar(date))).to_pylist()
+        parts.append(_write(table, rows.take(places), array("Q", (keys[place] for place in places)), str(date), task))
+    return parts
+
+
+def _write(table: str, rows: pa.Table, keys: array[int], date: str, task: Task) -> Part:
+    folder = Path(task.lake) / table
+    name = f"date={date}/{task.stem}.zstd.parquet"
+    size = write_file(folder / name, table, [rows.drop_columns(["date"])])
+    first, last = span_of(table, rows)
+    return Part(table, name, date, size, len(rows), first, last, keys)
+
+
+def write_file(path: Path, table: str, rows: Iterable[pa.Table]) -> int:
+    """Write a file of the lake, and wait until the disk has it.
+
+    Args:
+        path: The file; its folder is made.
+        table: One of `TABLES`.
+        rows: Its rows, a row group each, without the column `date`.
+
+    Returns:
+        The file's size in bytes.
+
+    Raises:
+        StoreError: The disk does not take it.
+    """
+    try:
+        new = not path.parent.is_dir()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            with writer(file, table) as opened:
+                for each in rows:
+                    opened.write_table(each, row_group_size=max(1, len(each)))
+            file.flush()
+            os.fsync(file.fileno())
+            size = file.tell()
+        if new:
+            sync_folder(path.parent.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+    return size
+
+
+def span_of(table: str, rows: pa.Table) -> tuple[int, int]:
+    """The least and the greatest time of some rows, in nanoseconds since 1970."""
+    found = pc.min_max(rows.column(TIMES[table]).cast(pa.int64()))
+    scale = 1 if TIMES[table].endswith("_ns") else 1000
+    least, most = found["min"].as_py(), found["max"].as_py()
+    return (least or 0) * scale, (most or 0) * scale
+
+
+def _bytes(path: Path, start: int, end: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(end - start)

@@ -1,0 +1,350 @@
+"""Finding traces: the newest that a condition picks, reading no more spans than that takes.
+
+The view `traces` puts every trace together before a condition or a limit can leave one out. Here, a window of the
+newest spans is put together first, then one eight times as long, until enough traces that begin in the window meet the
+condition. What a condition says of a trace that some span of it must say too, such as its session, picks the traces
+before they are put together.
+
+A trace begins in a window when none of its spans comes before it. One whose root is in the window is taken to have no
+span more than `SLACK_NS` before; of one without a root there, the earlier spans are looked for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from tracekit_collector.lake import TimedFile
+from tracekit_collector.log_views import steps_sql
+from tracekit_collector.query import Engine, Result, literal
+from tracekit_collector.schema import SPANS
+from tracekit_collector.views import _FAILED as FAILED
+from tracekit_collector.views import SLACK_NS, traces_sql
+
+_LONGEST_NS = 86_400 * 10**9  # of a trace that is found by its session, or on a later page
+_STRAY_NS = 600 * 10**9  # a span may begin this much after all others of its trace have ended
+_FIRST_ROWS = 20_000
+_WIDER = 8
+_LISTED = 2_000
+_NEVER = 2**62
+
+# A trace has these from one of its spans; so a span that says the same must be there.
+SPANS_TELL = frozenset(
+    (
+        "trace_id",
+        "name",
+        "agent_name",
+        "agent_version",
+        "project",
+        "environment",
+        "service_name",
+        "session_id",
+        "user_id",
+        "case_id",
+        "run_id",
+    )
+)
+_INDEXED = frozenset(("trace_id", "session_id"))
+_COLUMNS = ", ".join(
+    name for name in SPANS.names if re.search(rf"\b{name}\b", traces_sql("") + steps_sql(""))
+)  # those that a trace is put together from
+_TOKEN = re.compile(r"\s*('(?:[^']|'')*'|[A-Za-z_]\w*|[0-9]+(?:\.[0-9]+)?|<>|<=|>=|!=|::|[=<>(),+*/%.-])")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which traces are looked for.
+
+    Args:
+        where: A condition in SQL over the view `traces`.
+        equal: Columns of `traces` and the text that they must have.
+        errors: Only traces that failed.
+        limit: At most so many; all when `None`.
+        offset: How many of the first to leave out.
+        before: Only traces that come after this one in the list: its `start_ns` and `trace_id`.
+        since: Only traces that begin at this time or after, in nanoseconds since 1970.
+        newest_first: The order; oldest first when off.
+        columns: What to tell of each, in SQL.
+        seconds: How long it may take.
+    """
+
+    where: str | None = None
+    equal: tuple[tuple[str, str], ...] = ()
+    errors: bool = False
+    limit: int | None = None
+    offset: int = 0
+    before: tuple[int, str] | None = None
+    since: int | None = None
+    newest_first: bool = True
+    columns: str = "*"
+    seconds: float | None = None
+
+    @property
+    def condition(self) -> str:
+        """All that a row of `traces` must meet, in SQL."""
+        parts = [f"{name} = {literal(value)}" for name, value in self.equal]
+        parts += ["status = 'error'"] if self.errors else []
+        parts += [f"({self.where}\n)"] if self.where else []  # the line's end ends a comment
+        parts += [f"start_ns >= {int(self.since)}"] if self.since is not None else []
+        if self.before is not None:
+            at, trace_id = int(self.before[0]), literal(self.before[1])
+            parts.append(f"(start_ns < {at} OR (start_ns = {at} AND trace_id > {trace_id}))")
+        return " AND ".join(parts) or "true"
+
+    @property
+    def told(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Columns of `spans`, and the texts of which some span of every such trace has one."""
+        return [(name, (value,)) for name, value in self.equal] + told_by(self.where or "")
+
+
+class TraceSearch:
+    """Finds traces in the files of a lake.
+
+    Args:
+        engine: Has the view `lake_spans`.
+        files: The files of that view, and the times in them.
+        logs_tell: Whether any log record adds to a trace; where none does, planning takes half as long.
+    """
+
+    def __init__(self, engine: Engine, files: Sequence[TimedFile], *, logs_tell: bool = True) -> None:
+        self._engine = engine
+        self._files = files
+        self._logs_tell = logs_tell
+
+    def find(self, wanted: Wanted) -> Result:
+        """The rows of `traces` that are wanted, in order.
+
+        Raises:
+            UsageError: The condition is wrong, or it took too long.
+            StoreError: A file cannot be read.
+        """
+        indexed = [(name, values) for name, values in wanted.told if name in _INDEXED]
+        if indexed:
+            known = self._with(indexed)
+            if known is not None:
+                return self._whole(wanted, known)
+        if wanted.limit is None or not wanted.newest_first:
+            return self._in_window(wanted, _Window(low=wanted.since))
+        enough = wanted.limit + wanted.offset
+        high = None if wanted.before is None else wanted.before[0]
+        for earliest in self._lows(enough * 40, high):
+            low = wanted.since if earliest is None else max(earliest, wanted.since or earliest)
+            window = _Window(low=low)
+            if high is not None and low is not None:
+                window = _Window(low=low, until=high, high=self._end(low, high))
+            found = self._in_window(wanted, window)
+            if low is None or low == wanted.since or len(found) == wanted.limit:
+                break
+        return found
+
+    def _in_window(self, wanted: Wanted, window: _Window) -> Result:
+        begun_before: set[str] = set()
+        while True:
+            found, rootless = self._rows(wanted, window, sorted(begun_before))
+            earlier = self._with_spans_before(window.low, rootless) if window.low is not None else set()
+            if not earlier:
+                return found
+            begun_before |= earlier
+
+    def _rows(self, wanted: Wanted, window: _Window, without: Sequence[str]) -> tuple[Result, list[str]]:
+        """The wanted rows of a window, and which of them (or of those that `offset` leaves out) have no root in it."""
+        within = [f"start_ns >= {window.low - SLACK_NS}"] if window.low is not None else []
+        within += [f"start_ns <= {window.high}"] if window.high is not None else []
+        kept = [f"trace_id NOT IN {_listed(without)}"] if without else []
+        if window.trace_ids is not None:
+            within.append(f"trace_id IN {_listed(window.trace_ids)}")
+        else:
+            signs = [f"{name} IN {_listed(values)}" for name, values in wanted.told]
+            signs += [f"start_ns <= {window.until}"] if window.until is not None else []
+            signs += [FAILED] if wanted.errors or _asks_for_errors(wanted.where or "") else []
+            kept += [f"trace_id IN (SELECT trace_id FROM steps_within WHERE {sign})" for sign in signs]  # noqa: S608 - our own names, and literals
+        bounds = " AND ".join(within) or "true"
+        told = steps_sql("spans_within") if self._logs_tell else "SELECT * FROM spans_within"
+        steps = f"SELECT * FROM ({told}) WHERE {bounds}"  # noqa: S608 - our own names, and literals
+        begun = f" AND start_ns >= {window.low}" if window.low is not None else ""
+        order = f"ORDER BY start_ns {'DESC' if wanted.newest_first else 'ASC'}, trace_id"
+        most = "" if wanted.limit is None else f" LIMIT {int(wanted.limit) + int(wanted.offset)}"
+        query = (
+            f"WITH spans_within AS MATERIALIZED (SELECT {_COLUMNS} FROM ({self._source(window)}) WHERE {bounds}), "  # noqa: S608 - `where` is the user's own SQL, on an engine that only reads
+            f"steps_within AS ({steps}), "
+            f"picked AS (SELECT * FROM steps_within WHERE {' AND '.join(kept) or 'true'}), "
+            f"assembled AS ({traces_sql('picked', filled=True)}) "
+            f"SELECT {wanted.columns}, trace_id AS _trace_id, "
+            "trace_id IN (SELECT trace_id FROM picked WHERE parent_span_id IS NULL) AS _rooted "
+            f"FROM assembled WHERE {wanted.condition}{begun} {order}{most}"
+        )
+        table = self._engine.run(query, seconds=wanted.seconds).to_arrow()
+        marks = zip(table.column("_trace_id").to_pylist(), table.column("_rooted").to_pylist(), strict=True)
+        rootless = [trace_id for trace_id, rooted in marks if not rooted]
+        return Result(table.drop_columns(["_trace_id", "_rooted"]).slice(wanted.offset)), rootless
+
+    def _whole(self, wanted: Wanted, known: dict[str, tuple[int, int]]) -> Result:
+        if not known:
+            return self._rows(wanted, _Window(low=_NEVER, trace_ids=("",)), ())[0]
+        first, last = min(each[0] for each in known.values()), max(each[1] for each in known.values())
+        around = self._source(_Window(low=first - _LONGEST_NS, high=last + _LONGEST_NS))
+        ids = tuple(sorted(known))
+        query = f"SELECT min(start_ns), max(start_ns) FROM ({around}) WHERE trace_id IN {_listed(ids)}"  # noqa: S608 - our own names, and literals
+        ((low, high),) = self._engine.run(query).fetchall()
+        begun = min(first, low) if isinstance(low, int) else first
+        window = _Window(low=begun, high=max(last, high) if isinstance(high, int) else last, trace_ids=ids)
+        return self._rows(wanted, window, ())[0]
+
+    def _with(self, signs: Sequence[tuple[str, tuple[str, ...]]]) -> dict[str, tuple[int, int]] | None:
+        """Traces of which a span has one of the values, and when such spans began; `None` where there are too many."""
+        name, values = signs[0]
+        among = f"{name} IN {_listed(values)}"
+        more = f" UNION ALL SELECT trace_id, start_ns FROM log_steps WHERE {among}" if self._logs_tell else ""  # noqa: S608 - our own names, and literals
+        query = (
+            "SELECT trace_id, min(start_ns), max(start_ns) "  # noqa: S608 - our own names, and literals
+            f"FROM (SELECT trace_id, start_ns FROM lake_spans WHERE {among}{more}) "
+            f"GROUP BY trace_id LIMIT {_LISTED + 1}"
+        )
+        found = self._engine.run(query).fetchall()
+        if len(found) > _LISTED:
+            return None
+        return {str(trace_id): (int(str(first)), int(str(last))) for trace_id, first, last in found}
+
+    def _end(self, low: int, high: int) -> int:
+        """Until when spans come of traces that begin in a stretch of time, to judge by how long its spans took."""
+        source = self._source(_Window(low=low, high=high))
+        query = (
+            f"SELECT max(start_ns + coalesce(duration_ns, 0)) FROM ({source}) WHERE start_ns BETWEEN {low} AND {high}"  # noqa: S608 - our own names, and literals
+        )
+        ((end,),) = self._engine.run(query).fetchall()
+        return min(max(high, end if isinstance(end, int) else high) + _STRAY_NS, high + _LONGEST_NS)
+
+    def _with_spans_before(self, low: int, trace_ids: Sequence[str]) -> set[str]:
+        if not trace_ids:
+            return set()
+        files = [file.path for file in self._files if file.first_ns is None or file.first_ns < low - SLACK_NS]
+        source = self._engine.source("spans", files)
+        query = (
+            f"SELECT DISTINCT trace_id FROM ({source}) "  # noqa: S608 - our own names, and literals
+            f"WHERE trace_id IN {_listed(trace_ids)} AND start_ns < {low - SLACK_NS}"
+        )
+        return {str(each) for (each,) in self._engine.run(query).fetchall()}
+
+    def _source(self, window: _Window) -> str:
+        low = None if window.low is None else window.low - SLACK_NS
+        files = [
+            file.path
+            for file in self._files
+            if (low is None or file.last_ns is None or file.last_ns >= low)
+            and (window.high is None or file.first_ns is None or file.first_ns <= window.high)
+        ]
+        return self._engine.source("spans", files)
+
+    def _lows(self, rows: int, high: int | None) -> Iterator[int | None]:
+        """Where ever longer windows begin that end at `high` or now; `None` for the one that has everything."""
+        if all(
+            file.rows is not None and file.first_ns is not None and file.last_ns is not None for file in self._files
+        ):
+            known = [(file.first_ns or 0, file.last_ns or 0, file.rows or 0) for file in self._files]
+            share = _rows_since(known, high) if high is not None else 0.0
+            target = float(max(rows, _FIRST_ROWS))
+            while target + share < sum(count for _, _, count in known) * 0.8:
+                yield _moment(known, target + share)
+                target *= _WIDER
+        yield None
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A stretch of time, nanoseconds since 1970, open where `None`; or some traces of it alone.
+
+    A trace that is wanted has a span that begins by `until`, and none after `high`.
+    """
+
+    low: int | None = None
+    high: int | None = None
+    until: int | None = None
+    trace_ids: tuple[str, ...] | None = None
+
+
+def told_by(where: str) -> list[tuple[str, tuple[str, ...]]]:
+    """What a condition over `traces` says that some span must say too: `column = 'text'`, `column IN ('a', 'b')`.
+
+    Only conditions whose parts are joined by AND are read, and only of plain words, numbers and texts; of all others
+    this tells nothing.
+
+    Example:
+        >>> told_by("agent_name = 'bot' AND duration_ms > 5 AND project IN ('a', 'b')")
+        [('agent_name', ('bot',)), ('project', ('a', 'b'))]
+        >>> told_by("agent_name = 'bot' OR project = 'a'")
+        []
+    """
+    found = []
+    for part in _conjuncts(where):
+        name, values = part[0].lower(), tuple(_text(each) for each in part if each.startswith("'"))
+        equal = len(part) == 3 and part[1] == "=" and bool(values) and not part[0].startswith("'")
+        among = len(part) >= 5 and part[1].upper() == "IN" and part[2] == "(" and part[-1] == ")"
+        listed = (
+            among and part[3:-1:2] == [each for each in part if each.startswith("'")] and set(part[4:-1:2]) <= {","}
+        )
+        if name in SPANS_TELL and (equal or listed):
+            found.append((name, values))
+    return found
+
+
+def _asks_for_errors(where: str) -> bool:
+    return any([each.lower() for each in part] == ["status", "=", "'error'"] for part in _conjuncts(where))
+
+
+def _conjuncts(where: str) -> list[list[str]]:
+    """The tokens of each part of an AND; nothing for a condition of any other form."""
+    parts: list[list[str]] = [[]]
+    depth = 0
+    for word in _tokens(where):
+        depth += (word == "(") - (word == ")")
+        if depth == 0 and word.upper() in ("OR", "BETWEEN", "CASE", "ESCAPE"):
+            return []
+        if depth == 0 and word.upper() == "AND":
+            parts.append([])
+        else:
+            parts[-1].append(word)
+    return [part for part in parts if part]
+
+
+def _tokens(where: str) -> list[str]:
+    found: list[str] = []
+    place = 0
+    text = where.rstrip()
+    while place < len(text):
+        match = _TOKEN.match(text, place)
+        if match is None:
+            return []
+        found.append(match.group(1))
+        place = match.end()
+    # A letter before a text changes what its backslashes mean; a comment may hide anything.
+    prefixed = any(b.startswith("'") and a.lower() in ("e", "x", "b", "u", "n") for a, b in pairwise(found))
+    return [] if prefixed or "--" in where or "/*" in where else found
+
+
+def _text(token: str) -> str:
+    return token[1:-1].replace("''", "'")
+
+
+def _listed(values: Sequence[str]) -> str:
+    return f"({', '.join(map(literal, values))})"
+
+
+def _rows_since(files: Sequence[tuple[int, int, int]], moment: int) -> float:
+    """About how many rows begin at or after a moment, taking those of a file to be spread evenly."""
+    total = 0.0
+    for first, last, rows in files:
+        total += (
+            rows * min(1.0, max(0.0, (last - moment) / (last - first))) if last > first else rows * (last >= moment)
+        )
+    return total
+
+
+def _moment(files: Sequence[tuple[int, int, int]], rows: float) -> int:
+    """The moment since which about so many rows begin."""
+    low, high = min(first for first, _, _ in files), max(last for _, last, _ in files)
+    while high - low > 1_000_000:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _rows_since(files, middle) > rows else (low, middle)
+    return low

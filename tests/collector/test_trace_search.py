@@ -1,0 +1,166 @@
+"""Finding traces gives what the view `traces` gives, while it reads less."""
+
+from __future__ import annotations
+
+import datetime
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tracekit.errors import StoreError, UsageError
+from tracekit_collector.store import Store
+from tracekit_collector.trace_search import told_by
+
+DAY = 86_400 * 10**9
+FIRST = 1_763_942_400 * 10**9
+
+
+def span(trace: int, number: int, at: int, **columns: object) -> dict[str, object]:
+    moment = datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=at // 1000)
+    fixed = {"trace_id": f"{trace:032x}", "span_id": f"{trace:08x}{number:08x}", "start_ns": at, "start_time": moment}
+    plain = {"name": "step", "step": "span", "status": "unset", "duration_ns": 1_000_000, "kind": "internal"}
+    return {**fixed, **plain, **columns}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Sixty days of 3,000 traces: with roots and without, some that last hours, some that failed."""
+    rng = random.Random(5)
+    rows: list[dict[str, object]] = []
+    for trace in range(3_000):
+        begun = FIRST + trace * 60 * DAY // 3_000 + rng.randrange(10**9)
+        lasts = 3 * 3600 * 10**9 if trace % 97 == 0 else 10**9
+        rooted = trace % 11 != 0
+        whose = {"session_id": f"s-{trace // 4}", "user_id": f"u-{trace % 7}", "agent_name": f"bot-{trace % 3}"}
+        for number in range(8):
+            parent = None if rooted and number == 0 else f"{trace:08x}{0:08x}"
+            failed = trace % 13 == 0 and number == 0
+            at = begun + lasts * number // 8
+            told = {"parent_span_id": parent, "status": "error" if failed else "unset"}
+            step = {"step": "llm", "input_tokens": number} if number in (2, 4) else {}
+            rows.append(span(trace, number, at, **told, **whose, **step))
+    rng.shuffle(rows)
+    with Store.open(tmp_path_factory.mktemp("search") / "S") as opened:
+        for start in range(0, len(rows), 8_000):
+            opened.append("spans", rows[start : start + 8_000])
+        yield opened
+
+
+def viewed(store: Store, condition: str, limit: int, offset: int = 0) -> list[tuple[object, ...]]:
+    query = "SELECT trace_id, start_ns, status, spans, session_id, input_tokens FROM traces WHERE "
+    return store.sql(f"{query}{condition} ORDER BY start_ns DESC, trace_id LIMIT {limit} OFFSET {offset}").fetchall()
+
+
+COLUMNS = "trace_id, start_ns, status, spans, session_id, input_tokens"
+
+
+@pytest.mark.parametrize("limit", [3, 400])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "true",
+        "session_id = 's-700'",
+        "agent_name = 'bot-1' AND status = 'error'",
+        "agent_name = 'bot-1' OR status = 'error'",
+        "user_id IN ('u-1', 'u-2') AND spans > 3",
+        "duration_ms > 1000",
+        "name = 'no such'",
+        "start_time < TIMESTAMP '2025-12-01' -- early ones",
+    ],
+)
+def test_a_condition_finds_what_the_view_has(store: Store, where: str, limit: int) -> None:
+    found = store.find(where=where, limit=limit, columns=COLUMNS).fetchall()
+    assert found == viewed(store, f"({where}\n)", limit)
+
+
+def test_errors_and_a_session_find_what_the_view_has(store: Store) -> None:
+    assert store.find(errors=True, limit=30, columns=COLUMNS).fetchall() == viewed(store, "status = 'error'", 30)
+    equal = {"session_id": "s-520", "agent_name": "bot-2"}
+    expected = viewed(store, "session_id = 's-520' AND agent_name = 'bot-2'", 50)
+    assert store.find(equal=equal, columns=COLUMNS).fetchall() == expected
+    assert len(expected) == 1
+
+
+def test_a_trace_that_began_long_before_its_newest_span_is_listed_by_its_beginning(tmp_path: Path) -> None:
+    hour = 3600 * 10**9
+    long = [span(1, each, FIRST + each * hour, parent_span_id="0" * 16 if each else None) for each in range(5)]
+    short = [span(each, 0, FIRST + 2 * 3600 * 10**9 + each) for each in range(2, 4)]
+    crowd = [span(each, 0, FIRST - 40 * DAY + each * 10**9) for each in range(10, 30_010)]
+    with Store.open(tmp_path / "S") as store:
+        store.append("spans", [*long, *short, *crowd])
+        found = store.find(limit=3, columns="trace_id, spans").fetchall()
+    assert [(int(str(trace), 16), spans) for trace, spans in found] == [(3, 1), (2, 1), (1, 5)]
+
+
+def test_pages_follow_one_another_and_repeat_nothing(store: Store) -> None:
+    pages: list[tuple[object, ...]] = []
+    before = None
+    for _ in range(6):
+        page = store.find(limit=70, before=before, columns=COLUMNS).fetchall()
+        pages += page
+        before = (int(str(page[-1][1])), str(page[-1][0]))
+    assert pages == viewed(store, "true", 420)
+    assert store.find(limit=10, offset=33, columns=COLUMNS).fetchall() == viewed(store, "true", 10, 33)
+
+
+def test_since_leaves_older_traces_out(store: Store) -> None:
+    since = FIRST + 30 * DAY
+    found = store.find(since=since, limit=None, columns=COLUMNS).fetchall()
+    assert found == viewed(store, f"start_ns >= {since}", 10_000)
+
+
+def test_a_wrong_condition_is_said(store: Store) -> None:
+    with pytest.raises(UsageError, match="no_such_column"):
+        store.find(where="no_such_column = 1")
+    with pytest.raises(UsageError, match="cannot be found by 'colour'"):
+        store.find(equal={"colour": "red"})
+
+
+def test_a_query_that_takes_too_long_is_stopped(store: Store) -> None:
+    with pytest.raises(UsageError, match=r"longer than 0\.2 s"):
+        store.sql("SELECT count(*) FROM range(10000000) a, range(10000000) b WHERE a.range + b.range = 7", seconds=0.2)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "COPY (SELECT 1) TO '{lake}/spans/date=2025-11-24/x.parquet'",
+        "EXPLAIN ANALYZE COPY (SELECT 1) TO '{lake}/x.csv'",
+        "SET threads = 1",
+        "CREATE TABLE t (a INT)",
+        "DROP VIEW traces",
+        "SELECT 1; SELECT 2",
+        "WITH new AS (INSERT INTO runs SELECT * FROM runs RETURNING *) SELECT * FROM new",
+        "SELECT * FROM read_text('/etc/hostname')",
+        "ATTACH '{lake}/x.db'",
+    ],
+)
+def test_a_query_can_only_read_the_store(store: Store, query: str) -> None:
+    with pytest.raises((UsageError, StoreError)):
+        store.sql(query.format(lake=store.lake.folder))
+    assert not list(store.lake.folder.rglob("x.*"))
+    assert store.sql("SELECT count(*) FROM spans").fetchone() == (24_000,)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["session_id", "agent_name", "name", "duration_ms"]),
+            st.sampled_from(["=", "<>"]),
+            st.text("ab' \\-/=", max_size=5),
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    st.sampled_from([" AND ", " OR "]),
+)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+def test_what_a_condition_tells_is_true_of_it(parts: list[tuple[str, str, str]], joined: str) -> None:
+    literals = [(name, sign, "'" + text.replace("'", "''") + "'") for name, sign, text in parts]
+    told = told_by(joined.join(f"{name} {sign} {text}" for name, sign, text in literals))
+    certain = [(name, (text,)) for name, sign, text in parts if sign == "=" and name != "duration_ms"]
+    assert set(told) <= (set(certain) if joined == " AND " or len(parts) == 1 else set())
