@@ -6,10 +6,11 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from tracekit_evaluators.score import Score, unscored
+from tracekit_evaluators.asking import current
+from tracekit_evaluators.score import MissingInput, Score, unscored
 
 if TYPE_CHECKING:
     from tracekit_evaluators._writer import ScoreWriter
@@ -26,15 +27,17 @@ class Pace:
     Args:
         concurrency: The most judges that wait for an answer at once.
         advance: Moves the progress bar on.
+        samples: How many independent verdicts a judge that asks a model gives on each subject.
     """
 
     concurrency: int
     advance: Callable[[int], None]
+    samples: int = 1
     _done: int = field(default=0, init=False)
     _shown: float = field(default=0.0, init=False)
 
     def step(self, n: int = 1) -> None:
-        """Say that n more verdicts are there."""
+        """Say that n more traces or sessions are judged."""
         self._done += n
         if time.monotonic() - self._shown >= _SHOW_EVERY:
             self.show()
@@ -45,30 +48,37 @@ class Pace:
         self.advance(done)
 
 
+Done = tuple[str, str, str, int]
+
+
 async def judge_all(
-    subjects: Iterable[Subject],
+    work: Iterable[tuple[Subject, Sequence[Judge]]],
     judges: Sequence[Judge],
-    done: Container[tuple[str, str]],
+    done: Container[Done],
     writer: ScoreWriter,
     pace: Pace,
 ) -> None:
-    """Call every judge on every subject, and give the scores to the writer.
+    """Call every judge on every subject of its kind, and give the scores to the writer.
 
     Args:
-        subjects: What is judged; read as the work goes on.
-        judges: Who judges.
-        done: Pairs of trace id and judge digest that are scored already.
+        work: What is judged, and by whom; read as the work goes on.
+        judges: All who judge.
+        done: What is scored already: judge digest, target, the target's id, sample.
         writer: Takes the scores.
-        pace: How many wait at once, and the progress bar.
+        pace: How many wait at once, how many samples, and the progress bar.
     """
     judging = _Judging(judges, writer, pace)
+    seen = ""
     try:
-        for subject in subjects:
-            for judge in judges:
-                if (subject.trace.trace_id, judge.digest) not in done:
-                    await judging.begin(judge, subject)
-                else:
-                    pace.step()
+        for subject, asked in work:
+            for judge in asked:
+                for sample in range(pace.samples if judge.declared.source == "llm" else 1):
+                    if (judge.digest, subject.target, subject.target_id, sample) not in done:
+                        await judging.begin(judge, subject if sample == 0 else replace(subject, sample=sample))
+            name = subject.trace.trace_id if not subject.session else subject.target_id
+            if name != seen:
+                seen = name
+                pace.step()
         await judging.rest()
     finally:
         await judging.stop()
@@ -87,14 +97,14 @@ class _Judging:
         """Call a judge; where it has to wait, come back as soon as there is room for one more."""
         began = time.perf_counter()
         try:
-            verdict = judge.call(subject)
+            verdict = _asked(judge, subject)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a judge raises costs its score alone
             self._take(judge, subject, {judge.name: unscored(error)}, began)
             return
         if not inspect.isawaitable(verdict):
             self._settle(judge, subject, verdict, began)
             return
-        self._waiting.add(asyncio.ensure_future(self._awaited(judge, subject, verdict, began)))
+        self._waiting.add(asyncio.ensure_future(self._recorded(judge, subject, verdict, began)))
         if len(self._waiting) >= self._pace.concurrency:
             await self._some(asyncio.FIRST_COMPLETED)
 
@@ -119,6 +129,14 @@ class _Judging:
         for task in finished:
             task.result()  # what a judge raised is a score by now; this is the writer's own failure
 
+    async def _recorded(self, judge: Judge, subject: Subject, verdict: Awaitable[object], began: float) -> None:
+        traces = current().traces
+        if traces is None or judge.declared.source != "llm":
+            await self._awaited(judge, subject, verdict, began)
+            return
+        with traces.judging(judge, subject):
+            await self._awaited(judge, subject, verdict, began)
+
     async def _awaited(self, judge: Judge, subject: Subject, verdict: Awaitable[object], began: float) -> None:
         try:
             answer = await verdict
@@ -141,4 +159,9 @@ class _Judging:
 
     def _take(self, judge: Judge, subject: Subject, scores: dict[str, Score], began: float) -> None:
         self._writer.add(judge, subject, scores, (time.perf_counter() - began) * 1000)
-        self._pace.step()
+
+
+def _asked(judge: Judge, subject: Subject) -> object:
+    if judge.declared.subject == "pair" and subject.other is None:
+        raise MissingInput("no other try at the same case is there to compare with")
+    return judge.call(subject)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from tracekit_collector.store import Store
 
 _AT_ONCE = 10_000
+# Traces of judging itself, which nobody means when asking for traces to judge.
+_NOT_JUDGING = "trace_id NOT IN (SELECT trace_id FROM spans WHERE step = 'evaluator' AND parent_span_id IS NULL)"
 Maker = tuple[str | None, str | None]
 
 
@@ -30,7 +32,7 @@ class Makers:
     counts: dict[str, int]
 
 
-def condition(store: Store, *, where: str | None, agent: str | None) -> str | None:
+def condition(store: Store, *, where: str | None, agent: str | None) -> str:
     """The user's filter and the agent's, as one condition over the view `traces`.
 
     Args:
@@ -41,10 +43,12 @@ def condition(store: Store, *, where: str | None, agent: str | None) -> str | No
     Raises:
         NotFoundError: There is no such agent or version.
     """
-    parts = [f"({where}\n)"] if where and where.strip() else []
+    parts = [_NOT_JUDGING]
+    if where and where.strip():
+        parts.append(f"({where}\n)")
     if agent:
         parts.append(_of_agent(store, agent))
-    return " AND ".join(parts) or None
+    return " AND ".join(parts)
 
 
 def trace_ids(store: Store, found: str | None, *, limit: int | None) -> list[str]:
@@ -55,7 +59,8 @@ def trace_ids(store: Store, found: str | None, *, limit: int | None) -> list[str
     """
     ids = store.trace_ids(where=found, limit=limit)
     if not ids:
-        what = f"no trace in {store.location} matches {found}" if found else f"{store.location} holds no traces"
+        asked = (found or "").replace(_NOT_JUDGING, "").removeprefix(" AND ").strip()
+        what = f"no trace in {store.location} matches {asked}" if asked else f"{store.location} holds no traces"
         raise NotFoundError(f"{what}; `tracekit traces` shows what is there")
     return ids
 

@@ -19,16 +19,28 @@ _AT_ONCE = 5_000
 _LONGEST_WAIT = 5.0  # seconds that a score waits at most, so that a kill costs little
 
 
+Key = tuple[str, str, int, str]
+
+
+def key_of(subject: Subject, name: str) -> Key:
+    """What a score of a run is known by: its target and that target's id, the sample, and the score's name."""
+    return (subject.target, subject.target_id, subject.sample, name)
+
+
+def _sampled(key: str, subject: Subject) -> str:
+    return f"{key}\0{subject.sample}" if subject.sample else key
+
+
 class ScoreWriter:
     """Writes scores to the lake in batches; a judge's scores of one trace are always in the same one.
 
     Args:
         store: Where to.
         run_id: The run that they belong to.
-        earlier: Ids of scores that are to be replaced, by trace id, judge digest and name.
+        earlier: Ids of scores that are to be replaced, by target, sample and name (see `key_of`).
     """
 
-    def __init__(self, store: Store, run_id: str, earlier: Mapping[tuple[str, str, str], str]) -> None:
+    def __init__(self, store: Store, run_id: str, earlier: Mapping[Key, str]) -> None:
         self._store = store
         self._run_id = run_id
         self._earlier = earlier
@@ -46,16 +58,19 @@ class ScoreWriter:
             latency_ms: How long it took; kept where a score does not say itself.
         """
         template = self._template(judge)
-        trace, case = subject.trace, subject.case
+        trace, case, sampled = subject.trace, subject.case, judge.declared.source == "llm"
         repeat = "" if case.repeat is None else case.repeat
         for name, score in scores.items():
-            before = self._earlier.get((trace.trace_id, judge.digest, name))
-            key = f"{self._run_id}\0{judge.digest}\0{name}\0{trace.trace_id}\0{repeat}\0{before or ''}"
+            before = self._earlier.get(key_of(subject, name))
+            key = f"{self._run_id}\0{judge.digest}\0{name}\0{subject.target_id}\0{repeat}\0{before or ''}"
             row = template.copy()
-            row["score_id"] = hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()[:32]
+            row["score_id"] = hashlib.sha256(_sampled(key, subject).encode("utf-8", "replace")).hexdigest()[:32]
             row["supersedes"] = before
+            row["target"] = subject.target
             row["trace_id"] = trace.trace_id
+            row["span_id"] = None if subject.span is None else subject.span.span_id
             row["session_id"] = trace.session_id
+            row["sample"] = subject.sample if sampled else None
             row["case_id"] = case.id
             row["repeat"] = case.repeat
             row["name"] = clean(name)
@@ -87,7 +102,6 @@ class ScoreWriter:
         if key not in self._templates:
             self._templates[key] = {
                 "run_id": self._run_id,
-                "target": "trace",
                 "judge": judge.name,
                 "judge_version": judge.declared.version,
                 "judge_digest": judge.digest,

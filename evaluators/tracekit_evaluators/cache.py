@@ -6,15 +6,13 @@ the schema and the sample's number. Only answers that gave a verdict are kept, n
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextvars import ContextVar
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,7 +20,6 @@ from tracekit_evaluators.models.chat import Completion, Request
 from tracekit_evaluators.subject import canonical
 
 _log = logging.getLogger("tracekit")
-_active: ContextVar[Cache | None] = ContextVar("tracekit_judge_cache", default=None)
 
 
 class Cache:
@@ -97,18 +94,3 @@ def key_of(fingerprint: Mapping[str, object], request: Request) -> str:
     asked = {"messages": list(request.messages), "schema": request.schema, "max_tokens": request.max_tokens}
     text = canonical([dict(fingerprint), asked, request.sample])
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
-
-
-def active() -> Cache | None:
-    """The cache that judges use where they are called; `None` where there is none."""
-    return _active.get()
-
-
-@contextlib.contextmanager
-def using(cache: Cache | None) -> Iterator[None]:
-    """Let judges that are called inside the block use this cache."""
-    token = _active.set(cache)
-    try:
-        yield
-    finally:
-        _active.reset(token)

@@ -12,7 +12,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Generic, ParamSpec, Protocol, cast, overload
+from typing import TYPE_CHECKING, Generic, Literal, ParamSpec, Protocol, cast, get_args, overload
 
 from tracekit import plugins
 from tracekit.errors import PluginError, UsageError
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tracekit_evaluators.subject import Subject
 
 GROUP = "tracekit.judges"
+Level = Literal["trace", "span", "session", "pair"]
+LEVELS: tuple[str, ...] = get_args(Level)
 P = ParamSpec("P")
 Call = Callable[["Subject"], object]
 
@@ -40,6 +42,8 @@ class Declaration:
         needs: What a subject must have: `output`, `expected.tool_names`, …
         values: The range of its value: `{0,1}`, `[0,1]`, `seconds ≥ 0`.
         about: What it says, in one sentence.
+        subject: What it judges, one at a time: a trace, a span, the traces of a session, or two tries at one case.
+        steps: Of which step kinds, where it judges spans; all when empty.
     """
 
     name: str
@@ -49,6 +53,8 @@ class Declaration:
     needs: tuple[str, ...] = ()
     values: str = ""
     about: str = ""
+    subject: Level = "trace"
+    steps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,8 @@ class Judge:
             "digest": self.digest,
             "spec": self.spec,
             "source": declared.source,
-            "subject": "trace",
+            "subject": declared.subject,
+            "steps": list(declared.steps),
             "direction": declared.direction,
             "values": declared.values,
             "needs": list(declared.needs),
@@ -157,6 +164,8 @@ def judge(
     source: Source = "code",
     needs: tuple[str, ...] = (),
     values: str = "",
+    subject: Level = "trace",
+    steps: tuple[str, ...] = (),
 ) -> _Decorator: ...
 def judge(
     function: Callable[..., object] | None = None,
@@ -168,6 +177,8 @@ def judge(
     source: Source = "code",
     needs: tuple[str, ...] = (),
     values: str = "",
+    subject: Level = "trace",
+    steps: tuple[str, ...] = (),
 ) -> object:
     """Turn a function into a judge, or into a factory of judges.
 
@@ -183,12 +194,15 @@ def judge(
         source: `code`, or `llm` where a model judges.
         needs: What a subject must have, for the listing.
         values: The range of its value, for the listing.
+        subject: What it is called with, one at a time: a `trace`, each `span` of a trace, the traces of a `session`
+            together, or a `pair` of two tries at one case (`evaluate(against=…)`).
+        steps: The step kinds of the spans that it judges (`("tool",)`); all when empty.
 
     Returns:
         A `Judge` or a `JudgeFactory`.
 
     Raises:
-        UsageError: The direction is unknown.
+        UsageError: The direction or the subject is unknown.
 
     Example:
         >>> @judge(direction="minimize")
@@ -199,6 +213,8 @@ def judge(
     """
     if direction not in DIRECTIONS:
         raise UsageError(f"{direction!r} is no direction; one of {', '.join(DIRECTIONS)}")
+    if subject not in LEVELS:
+        raise UsageError(f"{subject!r} is nothing that can be judged; one of {', '.join(LEVELS)}")
 
     def decorate(function: Callable[..., object]) -> Judge | JudgeFactory[...]:
         declared = Declaration(
@@ -209,6 +225,8 @@ def judge(
             needs=needs,
             values=values,
             about=(inspect.getdoc(function) or "").partition("\n")[0],
+            subject=subject,
+            steps=steps,
         )
         if takes_subject(function):
             return _built(declared, function, function, {})
@@ -283,7 +301,9 @@ def _built(declared: Declaration, code: Callable[..., object], call: Call, param
     defaults = {key: each.default for key, each in signature.parameters.items() if each.default is not each.empty}
     everything = {key: value for key, value in {**defaults, **parameters}.items() if value is not None}
     fingerprint: Mapping[str, object] = getattr(call, "fingerprint", {})
-    parts = [declared.version, declared.direction, declared.source, code_digest(code)]
+    parts: list[object] = [declared.version, declared.direction, declared.source, code_digest(code)]
+    if declared.subject != "trace" or declared.steps:
+        parts.append([declared.subject, list(declared.steps)])
     text = canonical([*parts, _plain(everything), _plain(fingerprint)])
     given = _plain({key: value for key, value in parameters.items() if value is not None})
     return Judge(

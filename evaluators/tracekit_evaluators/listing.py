@@ -30,7 +30,7 @@ def judge_rows() -> list[dict[str, object]]:
                 "direction": declared.direction,
                 "needs": ", ".join(declared.needs),
                 "kind": declared.source,
-                "subject": "trace",
+                "subject": declared.subject,
                 "parameters": _parameters(found),
             }
         )

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import json
-import os
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, TypeVar
 
-from tracekit.errors import NotFoundError, UsageError
-from tracekit_evaluators import provenance
-from tracekit_evaluators._artifacts import keep, kept
-from tracekit_evaluators._cases import Cases, DatasetSource, dataset_bytes, expectations_of, read_dataset
+from tracekit.errors import UsageError
+from tracekit_evaluators._cases import DatasetSource
 from tracekit_evaluators._judging import Pace, judge_all
-from tracekit_evaluators._selection import Makers, condition, makers, trace_ids
+from tracekit_evaluators._plan import Asked, Plan, begun, done_before, extended, planned, resumed, standing
+from tracekit_evaluators._selection import Makers, makers
 from tracekit_evaluators._writer import ScoreWriter
-from tracekit_evaluators.cache import Cache, using
+from tracekit_evaluators.asking import Desk, desk
+from tracekit_evaluators.budget import Budget
+from tracekit_evaluators.cache import Cache
+from tracekit_evaluators.estimate import Forecast, forecast
 from tracekit_evaluators.judge import Judge, load
-from tracekit_evaluators.subject import Subject
+from tracekit_evaluators.judge_traces import JudgeTraces
 
 if TYPE_CHECKING:
     from tracekit_collector.catalog import RunRecord
@@ -36,8 +35,6 @@ _SUMMED = (
     "score_id, trace_id, span_id, session_id, case_id, repeat, source, name, value_type, value, label, passed, "
     "direction, status, cost_usd"
 )
-# What may end otherwise the next time is judged again when a run is resumed.
-_AGAIN = ("judge_error", "parse_error", "timeout", "budget_exceeded")
 
 
 @dataclass(frozen=True)
@@ -82,24 +79,6 @@ class Run:
         return scores_of(self.store, self.id)
 
 
-@dataclass(frozen=True)
-class _Asked:
-    where: str | None
-    agent: str | None
-    dataset: DatasetSource | None
-    expected_from: str | None
-    name: str | None
-    limit: int | None
-
-
-@dataclass(frozen=True)
-class _Plan:
-    judges: list[Judge]
-    ids: list[str]
-    cases: Cases
-    record: RunRecord
-
-
 def evaluate(
     store: Store,
     *,
@@ -108,11 +87,17 @@ def evaluate(
     agent: str | None = None,
     dataset: DatasetSource | None = None,
     expected_from: str | None = None,
+    against: str | None = None,
     name: str | None = None,
     limit: int | None = None,
+    samples: int | None = None,
     resume: str | None = None,
+    into: str | None = None,
+    only_unscored: bool = False,
+    budget: Budget | None = None,
     concurrency: int = 8,
     cache: bool = True,
+    trace_judges: bool = True,
     progress: bool = True,
 ) -> Run:
     """Judge stored traces and keep the scores as a run.
@@ -129,12 +114,20 @@ def evaluate(
             cases are judged, matched by case id, else by equal input.
         expected_from: A run whose scores' metadata are the expectations, by trace, else by case. It also names the case
             and the repeat of a trace that does not name them itself.
+        against: For judges that compare two tries at a case: a run, or an agent (`name`, `name@version`), whose traces
+            are the other ones.
         name: What to call the run; made from the time when not given.
         limit: The most traces to judge, the newest ones.
+        samples: How many independent verdicts each judge that asks a model gives on each subject; 1 when not given.
         resume: A run to go on with, with the traces, cases and judges that it began with. Its judges need only be given
             where they cannot be loaded by name.
+        into: A run whose traces these judges judge too; scores by the same names are replaced.
+        only_unscored: Whether to leave out what any run has scored already with the same judge.
+        budget: What may be spent on models. When it is used up, what is left has the status `budget_exceeded`, and
+            resuming with a new budget goes on there.
         concurrency: The most judges that wait for an answer at once.
         cache: Whether answers of models are kept in the store and used again.
+        trace_judges: Whether what judges ask models is recorded as traces, linked to what is judged.
         progress: Whether to show a progress bar on a terminal.
 
     Returns:
@@ -153,29 +146,64 @@ def evaluate(
     if concurrency < 1:
         raise UsageError(f"concurrency must be at least 1, not {concurrency}")
     loaded = [load(judge) for judge in judges]
-    asked = _Asked(where, agent, dataset, expected_from, name, limit)
-    if resume is None:
-        plan = _begun(store, loaded, asked, concurrency)
+    asked = Asked(where, agent, dataset, expected_from, against, name, limit, samples)
+    if resume is None and into is None:
+        plan = begun(store, planned(store, loaded, asked), name, concurrency)
     else:
         given = [key for key, value in vars(asked).items() if value is not None]
-        if given:
-            raise UsageError(f"a resumed run keeps what it began with; leave out {', '.join(given)}")
-        plan = _resumed(store, resume, loaded)
-    return _carried_out(store, plan, concurrency=concurrency, cache=cache, progress=progress)
+        if given or (resume is not None and into is not None):
+            raise UsageError(
+                f"a resumed run keeps what it began with; leave out {', '.join(given) or 'resume or into'}"
+            )
+        plan = resumed(store, resume, loaded) if resume is not None else extended(store, str(into), loaded)
+    lent = Desk(
+        cache=Cache(store.location / "judge-cache.db") if cache else None,
+        budget=Budget() if budget is None else budget,
+        traces=_traces(store, plan) if trace_judges else None,
+    )
+    return _carried_out(store, plan, lent, concurrency=concurrency, progress=progress, anywhere=only_unscored)
+
+
+def estimate(
+    store: Store,
+    *,
+    judges: Sequence[JudgeSource] = (),
+    where: str | None = None,
+    agent: str | None = None,
+    dataset: DatasetSource | None = None,
+    expected_from: str | None = None,
+    against: str | None = None,
+    limit: int | None = None,
+    samples: int | None = None,
+) -> list[Forecast]:
+    """What an evaluation would ask of models, and about what that would cost; nothing is asked and no run begun.
+
+    Args:
+        store: An open store.
+        judges: As for `evaluate`, and so the rest.
+        where: A condition in SQL over the view `traces`.
+        agent: An agent, or a version of it.
+        dataset: Cases.
+        expected_from: A run whose scores' metadata are the expectations.
+        against: For judges that compare.
+        limit: The most traces.
+        samples: Verdicts on each subject.
+
+    Returns:
+        One forecast for each judge, in their order.
+
+    Raises:
+        UsageError: As for `evaluate`.
+        NotFoundError: No trace matches.
+    """
+    asked = Asked(where, agent, dataset, expected_from, against, None, limit, samples)
+    plan = planned(store, [load(judge) for judge in judges], asked)
+    return forecast(plan.targets(store), plan.ids, plan.samples)
 
 
 def scores_of(store: Store, run_id: str) -> list[dict[str, object]]:
     """The scores of a run as rows of the table `scores`, those that were superseded left out, in a fixed order."""
-    return _standing(store, run_id, "*")
-
-
-def _standing(store: Store, run_id: str, columns: str) -> list[dict[str, object]]:
-    query = (
-        f"SELECT {columns} FROM scores WHERE run_id = ? AND score_id NOT IN "  # noqa: S608 - our own columns
-        "(SELECT supersedes FROM scores WHERE run_id = ? AND supersedes IS NOT NULL) "
-        'ORDER BY name, case_id, "repeat", trace_id, score_id'
-    )
-    return store.sql(query, [run_id, run_id]).dicts()
+    return standing(store, run_id, "*")
 
 
 def finish(store: Store, run_id: str, makers: Makers, more: Mapping[str, object]) -> RunRecord:
@@ -187,109 +215,55 @@ def finish(store: Store, run_id: str, makers: Makers, more: Mapping[str, object]
         makers: Who made its traces.
         more: What else its summary says.
     """
-    from tracekit_evaluators.summary import summarise  # noqa: PLC0415 - the façade stays light
+    from tracekit_evaluators.summary import Summing  # noqa: PLC0415 - the façade stays light
 
-    rows = _standing(store, run_id, _SUMMED)
-    statuses: dict[str, int] = {}
-    for row in rows:
-        statuses[str(row["status"])] = statuses.get(str(row["status"]), 0) + 1
-    summary = {"scores": len(rows), "statuses": statuses, "agent_versions": makers.counts, **_spent(rows), **more}
+    summing, statuses, spent, count = Summing(), dict[str, int](), _Spent(), 0
+    for (name,) in store.sql("SELECT DISTINCT name FROM scores WHERE run_id = ? ORDER BY name", [run_id]).fetchall():
+        rows = standing(store, run_id, _SUMMED, name=str(name))  # one name at a time: a run may be long
+        count += len(rows)
+        for row in rows:
+            statuses[str(row["status"])] = statuses.get(str(row["status"]), 0) + 1
+            spent.add(row)
+        summing.add(rows)
+    summary = {"scores": count, "statuses": statuses, "agent_versions": makers.counts, **spent.summary(), **more}
     return store.catalog.runs.update(
-        run_id, status="finished", metrics=summarise(rows), summary=summary, agent_version=makers.version
+        run_id, status="finished", metrics=summing.metrics(), summary=summary, agent_version=makers.version
     )
 
 
-def _begun(store: Store, judges: list[Judge], asked: _Asked, concurrency: int) -> _Plan:
-    if not judges:
-        raise UsageError("no judge is given; `tracekit judges list` shows those that are installed")
-    _distinct(judges)
-    if asked.limit is not None and asked.limit < 1:
-        raise UsageError(f"limit must be at least 1, not {asked.limit}")
-    rows = None if asked.dataset is None else read_dataset(asked.dataset)
-    expecting = None if asked.expected_from is None else store.catalog.runs.find(asked.expected_from)
-    # With a dataset the limit counts traces that tried a case, which only reading them tells.
-    picked = condition(store, where=asked.where, agent=asked.agent)
-    ids = trace_ids(store, picked, limit=asked.limit if rows is None else None)
-    cases = _cases(store, rows, None if expecting is None else expecting.id)
-    if rows is not None:
-        ids = _matched(store, ids, cases, asked.limit)
-    selection: dict[str, object] = {
-        "where": asked.where,
-        "agent": asked.agent,
-        "limit": asked.limit,
-        "traces": len(ids),
-        "trace_ids": keep(store.artifacts, "\n".join(ids).encode()),
-        "expected_from": None if expecting is None else expecting.id,
-    }
-    if rows is not None:
-        selection["dataset"] = keep(store.artifacts, dataset_bytes(rows))
-        selection["dataset_file"] = os.fspath(asked.dataset) if isinstance(asked.dataset, (str, os.PathLike)) else None
-        selection["cases"] = len(rows)
-        selection["cases_without_trace"] = cases.untried()
-    record = store.catalog.runs.create(
-        asked.name or f"eval-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}",
-        kind="eval",
-        agent_version=makers(store, ids).version,
-        parameters={"judges": [judge.spec for judge in judges], "concurrency": concurrency},
-        judges=[judge.record() for judge in judges],
-        selection=selection,
-        code=provenance.code_version(),
-        environment=provenance.environment(),
-        lake_versions=store.versions(),
-    )
-    return _Plan(judges, ids, cases, record)
+def _traces(store: Store, plan: Plan) -> JudgeTraces | None:
+    asking = any(judge.declared.source == "llm" for judge in plan.judges)
+    return JudgeTraces(store.inbox, plan.record.id) if asking and plan.record is not None else None
 
 
-def _resumed(store: Store, ref: str, judges: list[Judge]) -> _Plan:
-    record = store.catalog.runs.find(ref)
-    if record.kind != "eval":
-        raise UsageError(f"the run {record.name} is of kind {record.kind}; only evaluations can be resumed")
-    judges = judges or [load(str(each["spec"])).named(str(each["name"])) for each in record.judges]
-    begun = {str(each["name"]): each["digest"] for each in record.judges}
-    given = {judge.name: judge.digest for judge in judges}
-    if given != begun:
-        changed = sorted(name for name in given if name in begun and given[name] != begun[name])
-        what = f"{', '.join(changed)} changed since it began"
-        if given.keys() != begun.keys():
-            what = f"it began with the judges {', '.join(sorted(begun))}"
-        raise UsageError(f"the run {record.name} cannot be resumed: {what}; begin a new run")
-    ids = kept(store.artifacts, str(record.selection["trace_ids"])).decode().split("\n")
-    dataset = record.selection.get("dataset")
-    rows = None
-    if dataset is not None:
-        rows = [json.loads(line) for line in kept(store.artifacts, str(dataset)).splitlines()]
-    expecting = record.selection.get("expected_from")
-    store.settle()
-    cases = _cases(store, rows, None if expecting is None else str(expecting))
-    store.catalog.runs.update(record.id, status="running")
-    return _Plan(judges, ids, cases, record)
-
-
-def _carried_out(store: Store, plan: _Plan, *, concurrency: int, cache: bool, progress: bool) -> Run:
+def _carried_out(store: Store, plan: Plan, lent: Desk, *, concurrency: int, progress: bool, anywhere: bool) -> Run:
     from tracekit_collector.terminal import progress as bar  # noqa: PLC0415 - the façade stays light
 
+    record = plan.run
     began = time.monotonic()
-    done, earlier = _done(store, plan.record.id)
-    writer = ScoreWriter(store, plan.record.id, earlier)
-    answers = Cache(store.location / "judge-cache.db") if cache else None
-    open_ids = [each for each in plan.ids if any((each, judge.digest) not in done for judge in plan.judges)]
-    total = len(open_ids) * len(plan.judges)
+    done, earlier = done_before(store, plan, anywhere=anywhere)
+    writer = ScoreWriter(store, record.id, earlier)
+    targets = plan.targets(store)
     try:
-        with using(answers), ExitStack() as shown:
-            advance = shown.enter_context(bar(f"judging {plan.record.name}", total)) if progress else _silent
-            pace = Pace(concurrency, advance)
-            _blocking(lambda: judge_all(_subjects(store, open_ids, plan.cases), plan.judges, done, writer, pace))
+        with desk(lent), ExitStack() as shown:
+            total = targets.count(plan.ids)
+            advance = shown.enter_context(bar(f"judging {record.name}", total)) if progress else _silent
+            pace = Pace(concurrency, advance, plan.samples)
+            _blocking(lambda: judge_all(targets.of(plan.ids), plan.judges, done, writer, pace))
         writer.flush()
     except BaseException:
-        _keep_what_is_there(store, writer, plan.record.id)
+        _keep_what_is_there(store, writer, record.id)
         raise
     finally:
-        if answers is not None:
-            answers.close()
-    before = plan.record.summary.get("seconds")
+        for each in (lent.cache, lent.traces):
+            if each is not None:
+                each.close()
+    before = record.summary.get("seconds")
     seconds = time.monotonic() - began + (before if isinstance(before, (int, float)) else 0)
     more: dict[str, object] = {"traces": len(plan.ids), "seconds": round(seconds, 3)}
-    return Run(store, finish(store, plan.record.id, makers(store, plan.ids), more))
+    if lent.budget is not None and lent.budget.requests:
+        more["asked"] = lent.budget.summary()
+    return Run(store, finish(store, record.id, makers(store, plan.ids), more))
 
 
 def _keep_what_is_there(store: Store, writer: ScoreWriter, run_id: str) -> None:
@@ -299,65 +273,28 @@ def _keep_what_is_there(store: Store, writer: ScoreWriter, run_id: str) -> None:
         store.catalog.runs.update(run_id, status="failed")
 
 
-def _subjects(store: Store, ids: Sequence[str], cases: Cases) -> Iterator[Subject]:
-    for trace in store.traces(ids):
-        case = cases.of(trace)
-        if case is not None:
-            yield Subject(trace, case)
-
-
-def _matched(store: Store, ids: Sequence[str], cases: Cases, limit: int | None) -> list[str]:
-    """Those of the traces that tried a case of the dataset."""
-    found: list[str] = []
-    for subject in _subjects(store, ids, cases):
-        found.append(subject.trace.trace_id)
-        if limit is not None and len(found) == limit:
-            break
-    if not found:
-        raise NotFoundError(
-            f"none of {len(ids)} traces tried a case of the dataset: no case_id is the same, and no input is equal"
-        )
-    return found
-
-
-def _cases(store: Store, rows: list[dict[str, object]] | None, expecting: str | None) -> Cases:
-    if expecting is None:
-        return Cases(rows)
-    by_trace, by_case = expectations_of(store, expecting)
-    if not by_trace and not by_case:
-        raise UsageError(f"the scores of the run {expecting} have no metadata that could be expectations")
-    return Cases(rows, by_trace, by_case)
-
-
-def _done(store: Store, run_id: str) -> tuple[set[tuple[str, str]], dict[tuple[str, str, str], str]]:
-    """What a run has scored already, and the ids of the scores that are to be tried again."""
-    done: set[tuple[str, str]] = set()
-    earlier: dict[tuple[str, str, str], str] = {}
-    again: set[tuple[str, str]] = set()
-    for row in _standing(store, run_id, "trace_id, judge_digest, name, score_id, status"):
-        key = (str(row["trace_id"]), str(row["judge_digest"]))
-        done.add(key)
-        earlier[key[0], key[1], str(row["name"])] = str(row["score_id"])
-        if row["status"] in _AGAIN:
-            again.add(key)
-    return done - again, {name: score for name, score in earlier.items() if name[:2] in again}
-
-
-def _distinct(judges: Sequence[Judge]) -> None:
-    names = [judge.name for judge in judges]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise UsageError(f"two judges are called {', '.join(twice)}; name one of them otherwise with `name=…`")
-
-
-def _spent(rows: Sequence[Mapping[str, object]]) -> dict[str, object]:
+class _Spent:
     """What the models that judged took; nothing where none did, unknown where one does not say."""
-    asked = [row for row in rows if row["source"] == "llm"]
-    if not asked:
-        return {}
-    costs = [row["cost_usd"] for row in asked]
-    known = [cost for cost in costs if isinstance(cost, (int, float))]
-    return {"judge_cost_usd": sum(known) if len(known) == len(costs) else None}
+
+    def __init__(self) -> None:
+        self._asked = 0
+        self._unknown = 0
+        self._usd = 0.0
+
+    def add(self, row: Mapping[str, object]) -> None:
+        if row["source"] != "llm":
+            return
+        self._asked += 1
+        cost = row["cost_usd"]
+        if isinstance(cost, (int, float)):
+            self._usd += cost
+        else:
+            self._unknown += 1
+
+    def summary(self) -> dict[str, object]:
+        if not self._asked:
+            return {}
+        return {"judge_cost_usd": None if self._unknown else self._usd}
 
 
 def _blocking(work: Callable[[], Coroutine[object, object, T]]) -> T:

@@ -157,6 +157,12 @@ class TimedOut(Unscored):
     status: Status = "timeout"
 
 
+class BudgetExceeded(Unscored):
+    """The run's budget in money or tokens is used up."""
+
+    status: Status = "budget_exceeded"
+
+
 def named_scores(verdict: object, *, name: str, direction: Direction) -> dict[str, Score]:
     """A verdict as scores by name.
 

@@ -1,17 +1,17 @@
-"""Subjects: what a judge is given, one trace with the case that it tried."""
+"""Subjects: what a judge is given: a trace with the case that it tried, a span of it, a session, or two tries."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 from tracekit_evaluators.score import MissingInput
 
 if TYPE_CHECKING:
-    from tracekit_collector.trace import Document, ModelCall, ToolCall, Trace
+    from tracekit_collector.trace import Document, ModelCall, Span, ToolCall, Trace
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,17 @@ class Case:
 
 @dataclass(frozen=True)
 class Subject:
-    """One trace, assembled, with its case.
+    """What is judged: a trace, assembled, with its case; or a span of it, the session that it ends, two tries.
 
     Args:
-        trace: What happened.
+        trace: What happened; the last trace of the session where a session is judged.
         case: What was tried and what was expected of it.
+        span: The span that is judged; `None` where it is the trace or more.
+        session: The traces of the session, in order, where a session is judged.
+        other: The other try at the same case, where two are compared.
+        earlier: What stands already for this target, by score name: the newest value (number or label) of each. Read
+            for judges that declare `earlier…` among their needs.
+        sample: Which of several independent verdicts is asked for, from 0.
 
     Example:
         A judge takes a subject and returns a verdict::
@@ -49,46 +55,82 @@ class Subject:
 
     trace: Trace
     case: Case = Case()
+    span: Span | None = None
+    session: tuple[Trace, ...] = ()
+    other: Subject | None = None
+    earlier: Mapping[str, float | str] = field(default_factory=dict)
+    sample: int = 0
+
+    @property
+    def target(self) -> Literal["trace", "span", "session"]:
+        """What the scores are of. Those of a pair are of the trace, as it does beside the other one."""
+        if self.span is not None:
+            return "span"
+        return "session" if self.session else "trace"
+
+    @property
+    def target_id(self) -> str:
+        """The id of what the scores are of, among all of its kind."""
+        if self.span is not None:
+            return f"{self.trace.trace_id}/{self.span.span_id}"
+        return str(self.trace.session_id) if self.session else self.trace.trace_id
+
+    @property
+    def turns(self) -> Sequence[Trace]:
+        """The traces of the session, in order; the one trace where no session is judged."""
+        return self.session or (self.trace,)
 
     @property
     def input(self) -> str | None:
-        """What the agent was asked, as text (JSON where it was not text); `None` where the trace does not say."""
-        return self.trace.input
+        """What the agent (or the span's step) was given, as text; `None` where that is unknown."""
+        if self.span is not None:
+            return self.span.input
+        return self.turns[0].input
 
     @property
     def output(self) -> str | None:
-        """What the agent answered, as text (JSON where it was not text); `None` where the trace does not say."""
-        return self.trace.output
+        """What the agent (or the span's step) answered, as text; `None` where that is unknown."""
+        return self.trace.output if self.span is None else self.span.output
 
     @property
     def output_text(self) -> str:
         """The output, for a judge that cannot do without one.
 
         Raises:
-            MissingInput: The trace has no output.
+            MissingInput: There is none.
         """
-        if self.trace.output is None:
-            raise MissingInput("the trace has no output")
-        return self.trace.output
+        if self.output is None:
+            raise MissingInput("the trace has no output" if self.span is None else "the span has no output")
+        return self.output
 
     @property
     def tool_calls(self) -> Sequence[ToolCall]:
-        """Each real tool call once, in order."""
+        """Each real tool call once, in order; the span's own where a span is judged."""
+        if self.span is not None:
+            return [call for call in self.trace.tool_calls if call.span_id == self.span.span_id]
+        if self.session:
+            return [call for trace in self.session for call in trace.tool_calls]
         return self.trace.tool_calls
 
     @property
     def model_calls(self) -> Sequence[ModelCall]:
-        """Each real model call once, in order."""
+        """Each real model call once, in order; the span's own where a span is judged."""
+        if self.span is not None:
+            return [call for call in self.trace.model_calls if call.span_id == self.span.span_id]
+        if self.session:
+            return [call for trace in self.session for call in trace.model_calls]
         return self.trace.model_calls
 
     @property
     def documents(self) -> Sequence[Document]:
         """The documents that were retrieved, in order."""
+        if self.session:
+            return [document for trace in self.session for document in trace.documents]
         return self.trace.documents
 
     @property
     def messages(self) -> Sequence[Mapping[str, object]]:
-        """The conversation, as OpenTelemetry's GenAI messages."""
+        """The conversation, as OpenTelemetry's GenAI messages; a session's is that of its last trace."""
         return self.trace.messages
 
     @property

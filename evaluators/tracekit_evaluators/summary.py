@@ -76,13 +76,44 @@ def summarise(rows: Iterable[Row]) -> dict[str, dict[str, object]]:
         >>> metric["mean"], metric["n"], metric["method"]
         (0.5, 2, 'Wilson')
     """
-    groups = group_scores(rows)
-    metrics = {group.name: _metric(group) for group in groups}
-    repeated = [group for group in groups if group.kind == "bool"]
-    for group in repeated:
-        prefix = "" if len(repeated) == 1 else f"{group.name}."
-        metrics.update(_reliability(group, prefix))
-    return metrics
+    summing = Summing()
+    for group in group_scores(rows):
+        summing.take(group)
+    return summing.metrics()
+
+
+class Summing:
+    """Metrics of a run whose scores come one name at a time.
+
+    Example:
+        >>> summing = Summing()
+        >>> summing.add([{"name": "ok", "value_type": "bool", "value": 1.0, "status": "scored"}])
+        >>> summing.metrics()["ok"]["value"]
+        1.0
+    """
+
+    def __init__(self) -> None:
+        self._metrics: dict[str, dict[str, object]] = {}
+        self._reliability: list[tuple[str, dict[str, dict[str, object]]]] = []
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Take all rows of one name, or of several."""
+        for group in group_scores(rows):
+            self.take(group)
+
+    def take(self, group: ScoreGroup) -> None:
+        """Take all rows of one name."""
+        self._metrics[group.name] = _metric(group)
+        if group.kind == "bool":
+            self._reliability.append((group.name, _reliability(group)))
+
+    def metrics(self) -> dict[str, dict[str, object]]:
+        """The metrics by name, as `summarise` tells them."""
+        found = dict(self._metrics)
+        for name, curve in self._reliability:
+            prefix = "" if len(self._reliability) == 1 else f"{name}."
+            found.update({f"{prefix}{key}": metric for key, metric in curve.items()})
+        return found
 
 
 def group_scores(rows: Iterable[Row]) -> list[ScoreGroup]:
@@ -233,7 +264,7 @@ def _several_of_one_try(rows: Sequence[Row]) -> bool:
     return len(set(tries)) < len(tries) and any(trace is not None for trace, _ in tries)
 
 
-def _reliability(group: ScoreGroup, prefix: str) -> dict[str, dict[str, object]]:
+def _reliability(group: ScoreGroup) -> dict[str, dict[str, object]]:
     named = {key: rows for key, rows in group.cases.items() if key.startswith("case:")}
     if any(_several_of_one_try(rows) for rows in named.values()):
         return {}
@@ -246,7 +277,7 @@ def _reliability(group: ScoreGroup, prefix: str) -> dict[str, dict[str, object]]
     found: dict[str, dict[str, object]] = {}
     for k in range(1, fewest + 1):
         estimate = pass_hat_k(trials, k=k)
-        found[f"{prefix}pass^{k}"] = {
+        found[f"pass^{k}"] = {
             **estimate.to_dict(),
             "mean": estimate.value,
             "k": k,

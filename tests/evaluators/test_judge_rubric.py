@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracekit_evaluators import Evidence, Score, load_judge
-from tracekit_evaluators.cache import Cache, key_of, using
+from tracekit_evaluators.asking import Desk, desk
+from tracekit_evaluators.cache import Cache, key_of
 from tracekit_evaluators.judges._answers import Answer, Unreadable, read_answer
 from tracekit_evaluators.judges._material import evidence, material
 from tracekit_evaluators.judges.rubric import rubric
@@ -36,7 +37,7 @@ def judged(subject, server, *, cache: Cache | None = None, **parameters: object)
         finally:
             await built.call.aclose()
 
-    with using(cache):
+    with desk(Desk(cache)):
         return next(iter(built.scores(asyncio.run(go())).values()))
 
 

@@ -17,6 +17,7 @@ def command() -> Command:
         examples=(
             "tracekit scores import labels.jsonl --run labels",
             "tracekit scores export nightly -o nightly.jsonl",
+            "tracekit scores export nightly --otlp http://127.0.0.1:4318",
         ),
     )
 
@@ -39,6 +40,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     giving = actions.add_parser("export", help="write a run's scores as JSONL, as `import` reads them")
     giving.add_argument("run", metavar="RUN", help="a name (its newest run) or the beginning of an id")
     giving.add_argument("-o", "--output", metavar="FILE", help="where to (default: stdout)")
+    giving.add_argument(
+        "--otlp", metavar="URL", help="send them to a collector instead, as `gen_ai.evaluation.result` events"
+    )
     for each in (taking, giving):
         add_store_option(each)
 
@@ -66,9 +70,15 @@ def _import(arguments: argparse.Namespace) -> int:
 def _export(arguments: argparse.Namespace) -> int:
     from tracekit_collector.store import Store
     from tracekit_evaluators.exports import export_scores
+    from tracekit_evaluators.runner import scores_of
+    from tracekit_evaluators.score_events import send_scores
 
     with Store.open(arguments.store, create=False) as store:
         record = store.catalog.runs.find(arguments.run)
+        if arguments.otlp:
+            sent = send_scores(scores_of(store, record.id), arguments.otlp)
+            print(f"tracekit: {sent} scores sent to {arguments.otlp}", file=sys.stderr)
+            return 0
         count = export_scores(store, record.id, arguments.output)
     if arguments.output:
         print(f"tracekit: {count} scores in {arguments.output}", file=sys.stderr)

@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tracekit.errors import UsageError
-from tracekit_evaluators.cache import active, key_of
+from tracekit_evaluators.asking import ask, keep, known
+from tracekit_evaluators.cache import key_of
 from tracekit_evaluators.judge import Call, judge
 from tracekit_evaluators.judges._answers import Answer, Unreadable, read_answer
 from tracekit_evaluators.judges._material import Piece, evidence, material
@@ -112,21 +113,24 @@ class _Rubric:
     async def __call__(self, subject: Subject) -> Score:
         """The model's verdict on a subject."""
         pieces = material(subject, max_chars=self.max_chars)
-        cache, key = active(), key_of(self.model.fingerprint, self._request(pieces, mark="mark"))
-        known = cache.get(key) if cache else None
-        if known is not None:
-            answer = read_answer(known.text, self._verdicts())
+        key = key_of(self.model.fingerprint, self._request(pieces, sample=subject.sample, mark="mark"))
+        before = known(key)
+        if before is not None:
+            answer = read_answer(before.text, self._verdicts())
             if isinstance(answer, Answer):
-                return self._score(answer, pieces, known, spent=_NOTHING, cached=True)
-        asked, answer = await self._ask(self._request(pieces, mark=secrets.token_hex(8)))
+                return self._score(answer, pieces, before, spent=_NOTHING, cached=True)
+        asked, answer = await self._ask(self._request(pieces, sample=subject.sample, mark=secrets.token_hex(8)))
         last = asked[-1]
         spent = _Spent.on(asked)
         if isinstance(answer, Unreadable):
             words = f"{answer.fault}; the model's last answer began: {last.text[:200]!r}"
             return spent.onto(Score(status="parse_error", explanation=words))
-        if cache:
-            cache.put(key, last)
+        keep(key, last)
         return self._score(answer, pieces, last, spent=spent, cached=False)
+
+    def requests(self, subject: Subject) -> list[Request]:
+        """What the model would be asked about a subject."""
+        return [self._request(material(subject, max_chars=self.max_chars), sample=subject.sample, mark="mark")]
 
     async def aclose(self) -> None:
         """Free the model's connections."""
@@ -134,23 +138,23 @@ class _Rubric:
 
     async def _ask(self, request: Request) -> tuple[list[Completion], Answer | Unreadable]:
         """The answers, two at most: where the first cannot be read, the model is told why and asked once more."""
-        first = await self.model.complete(request)
+        first = await ask(self.model, request)
         answer = read_answer(first.text, self._verdicts())
         if isinstance(answer, Answer):
             return [first], answer
         fault = f"{answer.fault} (it was cut off)" if first.finish_reason == "length" else answer.fault
         again = _AGAIN.format(fault=fault, verdicts=", ".join(self._verdicts()))
         repair = [{"role": "assistant", "content": first.text or "(nothing)"}, {"role": "user", "content": again}]
-        second = await self.model.complete(replace(request, messages=[*request.messages, *repair]))
+        second = await ask(self.model, replace(request, messages=[*request.messages, *repair]))
         return [first, second], read_answer(second.text, self._verdicts())
 
-    def _request(self, pieces: Sequence[Piece], *, mark: str) -> Request:
+    def _request(self, pieces: Sequence[Piece], *, sample: int, mark: str) -> Request:
         body = "\n\n".join(piece.shown for piece in pieces)
         fence = f"===== {mark} ====="
         end = "Give evidence, reasoning and verdict on the material above."
         user = f"The mark is {mark}.\n{fence}\n{body}\n{fence}\n{end}"
         messages = [{"role": "system", "content": self._instructions()}, {"role": "user", "content": user}]
-        return Request(messages, schema=self._schema(), max_tokens=self.max_tokens, sample=self.sample)
+        return Request(messages, schema=self._schema(), max_tokens=self.max_tokens, sample=self.sample + sample)
 
     def _instructions(self) -> str:
         verdicts = "\n".join(f'- "{verdict}": {text}' for verdict, text in {**self.scale, **_ALWAYS}.items())

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import httpx
 
 from tracekit.errors import SettingError
 from tracekit.settings import setting
-from tracekit_evaluators.models._retry import Fault, again, wait_of
-from tracekit_evaluators.models.chat import Completion, ModelUnavailable, Request
+from tracekit_evaluators.models._retry import Fault, patiently
+from tracekit_evaluators.models.chat import Completion, Request
+from tracekit_evaluators.models.limits import Limiter
 from tracekit_evaluators.models.price import price
 from tracekit_evaluators.score import Refused, TimedOut
 
@@ -35,6 +35,8 @@ def openai(
     timeout: float = 60.0,
     attempts: int = 5,
     provider: str | None = None,
+    requests_per_minute: float | None = None,
+    tokens_per_minute: float | None = None,
 ) -> OpenAIModel:
     """A model on an OpenAI-compatible server.
 
@@ -48,6 +50,8 @@ def openai(
         timeout: Seconds that one attempt may take, from connecting to the last byte.
         attempts: How often a request is tried when the server is busy or failing.
         provider: Whose prices to count with (`openai`, `anthropic`, …), where the address does not tell.
+        requests_per_minute: The account's limit, to keep to; `None` where the server's own word is enough.
+        tokens_per_minute: The same for tokens, read and written together.
 
     Raises:
         SettingError: No server is named, or its address is no URL.
@@ -60,7 +64,8 @@ def openai(
         )
     if not address.startswith(("http://", "https://")):
         raise SettingError(f"{address!r} is no address of a model server; it begins with http:// or https://")
-    return OpenAIModel(model, address.rstrip("/"), temperature, seed, timeout, max(1, int(attempts)), provider)
+    limits = (requests_per_minute, tokens_per_minute)
+    return OpenAIModel(model, address.rstrip("/"), temperature, seed, timeout, max(1, int(attempts)), provider, limits)
 
 
 @dataclass
@@ -75,6 +80,7 @@ class OpenAIModel:
         timeout: Seconds for one attempt.
         attempts: The most attempts at one request.
         provider: Whose prices count.
+        limits: Requests and tokens a minute, `None` for no limit.
     """
 
     model: str
@@ -84,10 +90,15 @@ class OpenAIModel:
     timeout: float
     attempts: int
     provider: str | None
+    limits: tuple[float | None, float | None] = (None, None)
     _form: int = field(default=0, init=False, repr=False)
     _left_out: set[str] = field(default_factory=set, init=False, repr=False)
     _client: httpx.AsyncClient | None = field(default=None, init=False, repr=False)
     _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False, repr=False)
+    _limiter: Limiter = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._limiter = Limiter(requests_per_minute=self.limits[0], tokens_per_minute=self.limits[1])
 
     @property
     def fingerprint(self) -> Mapping[str, object]:
@@ -97,19 +108,8 @@ class OpenAIModel:
 
     async def complete(self, request: Request) -> Completion:
         """Answer a request; see `ChatModel`."""
-        began = time.monotonic()
-        tried = 0
-        while True:
-            tried += 1
-            try:
-                done = await self._once(request)
-            except Fault as fault:
-                wait = wait_of(fault, tried)
-                if not fault.retryable or tried >= self.attempts or wait is None:
-                    raise ModelUnavailable(f"{self.model} at {self.base_url}: {fault}{again(tried)}") from None
-                await asyncio.sleep(wait)
-            else:
-                return replace(done, latency_ms=(time.monotonic() - began) * 1000, attempts=tried)
+        who = f"{self.model} at {self.base_url}"
+        return await patiently(self._once, request, limiter=self._limiter, attempts=self.attempts, who=who)
 
     async def aclose(self) -> None:
         """Close the connections."""

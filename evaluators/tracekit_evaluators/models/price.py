@@ -1,8 +1,8 @@
-"""What a model call costs, by the price list that ships with `genai-prices`; nothing is fetched."""
+"""What a judge's model call costs, by the price list that the collector uses too."""
 
 from __future__ import annotations
 
-from genai_prices import Usage, calc_price
+from tracekit_collector import prices
 
 
 def price(
@@ -28,12 +28,5 @@ def price(
         >>> price("a-model-of-nobody", 10, 10, base_url="http://127.0.0.1:8000/v1") is None
         True
     """
-    if input_tokens is None or output_tokens is None:
-        return None
-    usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens, cache_read_tokens=cached_tokens or 0)
-    try:
-        if provider:
-            return float(calc_price(usage, model, provider_id=provider).total_price)
-        return float(calc_price(usage, model, provider_api_url=base_url).total_price)
-    except (LookupError, ValueError):
-        return None
+    found = prices.price(model, input_tokens, output_tokens, cached_tokens, provider=provider, base_url=base_url)
+    return None if found is None else found.usd
