@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).parent
 _COMPILER = shutil.which("cc") or shutil.which("gcc")
-_STATE = struct.Struct("<qqqq4096s")
+_STATE = struct.Struct("<qqqq4096s32s4096s32s")
+_PHASE_BYTES = 32  # the last of the state
 _KILL, _FULL = 1, 2
 _RULE = "kept = 4traces"
 _DAY = 86_400 * 10**9
@@ -53,15 +54,24 @@ class Faults:
         self._state.write_bytes(bytes(_STATE.size))
         with self._state.open("r+b") as file:
             self._memory = mmap.mmap(file.fileno(), _STATE.size)
-        environment = {**os.environ, "LD_PRELOAD": str(library), "FAULTS_STATE": str(self._state)}
+        self._journal = folder / "journal"
+        environment = {
+            **os.environ,
+            "LD_PRELOAD": str(library),
+            "FAULTS_STATE": str(self._state),
+            "FAULTS_JOURNAL": str(self._journal),
+        }
         self._server = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
 
-    def events(self, store: Path, seed: int) -> int:
-        """How many things the work does to the disk when nothing happens."""
+    def events(self, store: Path, seed: int) -> list[str]:
+        """The things that the work does to the disk when nothing happens, in order: what each is a step of."""
+        self._journal.write_bytes(b"")
         self._trial(store, seed, 0, 0, 0)
-        return self._seen()
+        root = str(store.resolve())
+        lines = [line.split("\t") for line in self._journal.read_text(encoding="utf-8").splitlines()]
+        return [_step(phase, call, path.removeprefix(root)) for phase, call, path in lines]
 
     def kill(self, store: Path, seed: int, at: int) -> bool:
         """Do the work and SIGKILL it at one of its events, a write after half of its bytes; whether it was killed."""
@@ -72,15 +82,19 @@ class Faults:
         return self._trial(store, seed, at, _FULL, until)
 
     def _trial(self, store: Path, seed: int, at: int, mode: int, until: int) -> int:
-        self._memory[:] = _STATE.pack(0, at, mode, until, os.fsencode(store.resolve()))
+        self._memory[:] = _STATE.pack(0, at, mode, until, os.fsencode(store.resolve()), b"", b"", b"")
         assert self._server.stdin is not None
         assert self._server.stdout is not None
         self._server.stdin.write(json.dumps([str(store), seed]) + "\n")
         self._server.stdin.flush()
         return int(self._server.stdout.readline())
 
-    def _seen(self) -> int:
-        return int(_STATE.unpack(self._memory[:])[0])
+    def step(self) -> str:
+        """What the last trial was doing when it was killed or the disk was full."""
+        *_, root, what, where, phase = _STATE.unpack(self._memory[:])
+        said = (os.fsdecode(each.partition(b"\0")[0]) for each in (phase, what, where, root))
+        name, call, path, store = said
+        return _step(name, call, path.removeprefix(store)) if call else "none"
 
     def __enter__(self) -> Self:
         return self
@@ -94,6 +108,27 @@ class Faults:
         self._server.wait()
         self._server.stdout.close()
         self._memory.close()
+
+
+def _step(phase: str, call: str, path: str) -> str:
+    """A name for a call and what it was made on, relative to the store."""
+    return f"{phase}: {_thing(call, path)}"
+
+
+def _thing(call: str, path: str) -> str:
+    done = {"fsync": "fsync", "fdatasync": "fsync", "unlink": "removal", "unlinkat": "removal"}.get(call, "write")
+    if path.startswith("/inbox/settle"):
+        return f"settle plan, {done}"
+    if path.startswith("/inbox"):
+        return f"inbox, {done}"
+    if "/_delta_log" in path:
+        return f"Delta log, {done}"
+    if path.startswith("/lake") and path.endswith((".parquet", ".new")):
+        kind = "joined" if "joined-" in path else "kept" if "-kept-" in path else "settled"
+        return f"{kind} rows, {done}"
+    return (
+        f"lake, {done}" if path.startswith("/lake") else f"catalog, {done}" if "catalog" in path else f"store, {done}"
+    )
 
 
 def spans(seed: int, number: int) -> tuple[bytes, list[str]]:
@@ -116,8 +151,13 @@ def spans(seed: int, number: int) -> tuple[bytes, list[str]]:
     return message.SerializeToString(), ids
 
 
-def work(store: Path, seed: int) -> int:
+def work(store: Path, seed: int, enter: Callable[[str], None]) -> int:
     """Receive, settle, compact, retain and vacuum, as a collector does; write down what was acknowledged.
+
+    Args:
+        store: The store's folder.
+        seed: Of the content.
+        enter: Is told what comes next.
 
     Returns:
         0, or 3 where something could not be done and said so.
@@ -125,12 +165,12 @@ def work(store: Path, seed: int) -> int:
     from tracekit.errors import StoreError
 
     try:
-        return _work(store, seed)
+        return _work(store, seed, enter)
     except StoreError:
         return 3
 
 
-def _work(store: Path, seed: int) -> int:
+def _work(store: Path, seed: int, enter: Callable[[str], None]) -> int:
     from tracekit.errors import StoreError
     from tracekit.inbox import SegmentWriter
     from tracekit_collector.house import House
@@ -147,26 +187,33 @@ def _work(store: Path, seed: int) -> int:
         except StoreError:
             failed = 3
 
+    enter("open")
     with (store.parent / f"acknowledged-{store.name}").open("a", encoding="ascii") as told, Store.open(store) as opened:
         writer = SegmentWriter(opened.inbox, "traces", segment_bytes=3_000)
         for number in range(12):
+            enter("receive")
             with tolerant():
                 body, ids = spans(seed, number)
                 writer.append(body)
                 told.write("\n".join(ids) + "\n")
                 told.flush()
             if number % 3 == 2:
+                enter("settle")
                 with tolerant():
                     opened.settle()
         writer.close()
+        enter("settle")
         with tolerant():
             opened.settle()
+        enter("compact")
         with tolerant():
             House(opened).compact()
+        enter("retain")
         told.write(f"{_RETAINING}\n")
         told.flush()
         with tolerant():
             House(opened).retain(rules_from(_RULE))
+        enter("vacuum")
         with tolerant():
             House(opened).vacuum(hours=0)
     return failed
@@ -233,6 +280,12 @@ def _serve() -> None:
     import tracekit_collector.retention
     import tracekit_collector.store  # noqa: F401 - imported once, for all children
 
+    with Path(os.environ["FAULTS_STATE"]).open("r+b") as file:
+        state = mmap.mmap(file.fileno(), _STATE.size)
+
+    def enter(phase: str) -> None:
+        state[-_PHASE_BYTES:] = phase.encode().ljust(_PHASE_BYTES, b"\0")
+
     for line in sys.stdin:
         store, seed = json.loads(line)
         child = os.fork()
@@ -241,7 +294,7 @@ def _serve() -> None:
             try:
                 os.setsid()  # the shim kills the group
                 ctypes.CDLL(None).prctl(1, 9)  # not to outlive the server
-                code = work(Path(store), int(seed))
+                code = work(Path(store), int(seed), enter)
             except OSError as error:
                 print(f"the work let an error through: {error}", file=sys.stderr)
             except Exception as error:  # noqa: BLE001 - said to the one who asked

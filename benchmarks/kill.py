@@ -1,18 +1,23 @@
 """Kill the collector under load, again and again, and count: every acknowledged span once, none twice.
 
     python benchmarks/kill.py --kills 100 --seed 1
+    python benchmarks/kill.py --mode workers --kills 100
     python benchmarks/kill.py --mode points --kills 400
     python benchmarks/kill.py --mode full --kills 100
 
-Clients send requests and send again what was not answered, as SDKs do. At a random moment, or as soon as settling is
-at work, the collector gets SIGKILL; then it is started again on the same store. At the end the store is opened and
-its spans are compared with what was acknowledged. Prints one JSON line and exits 1 when a span is lost or doubled.
+Clients send requests over both doors, HTTP and gRPC, and send again what was not answered, as SDKs do. At a random
+moment, or as soon as settling is at work, the collector gets SIGKILL; then it is started again on the same store.
+With `--mode workers` the requests are large, so that worker processes decode them: a worker is killed alone, the
+collector alone (its workers end by themselves, maybe in the middle of a file), or both at once. At the end the store
+is opened and its spans are compared with what was acknowledged. Prints one JSON line and exits 1 when a span is lost
+or doubled.
 
 `--mode points` (Linux, with a C compiler) kills instead at chosen events: the work of a collector (append, settle,
 compact, retain, vacuum) is done in one process, and SIGKILL comes at one of the some 1,300 writes, fsyncs, renames,
-links and removals that it does below the store, a write after half of its bytes. The events are spread over all of
-them, so that every step is met. `--mode full` lets the disk be full at such an event and for a while after: what
-could not be kept must have been refused. Both then open the store again, as one would after a crash.
+links and removals that it does below the store, a write after half of its bytes. The events are spread over all
+steps, and the line tells how many kills met which. `--mode full` lets the disk be full
+at such an event and for a while after: what could not be kept must have been refused. Both then open the store again,
+as one would after a crash.
 """
 
 from __future__ import annotations
@@ -28,17 +33,16 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 import _faults
-import httpx
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from _senders import Senders
 
 COMMAND = [sys.executable, "-c", "from tracekit.cli import main; raise SystemExit(main())"]
-CLIENTS = 3
-SPANS_A_REQUEST = 25
+_LARGE = 400  # spans a request that workers are to decode
 
 
 @dataclass
@@ -46,9 +50,11 @@ class Outcome:
     """What became of the spans.
 
     Args:
-        kills: How many times the collector was killed.
-        in_settle: How many of these while a batch was being settled.
+        kills: How many processes were killed.
+        in_settle: How many collectors while a batch was being settled.
+        workers: How many of the killed were worker processes.
         acknowledged: Spans whose request was answered with success.
+        by_grpc: How many of these by the gRPC door.
         lost: Acknowledged spans that the store does not have.
         doubled: Spans that it has more than once.
         foreign: Spans that nobody sent.
@@ -56,74 +62,31 @@ class Outcome:
 
     kills: int = 0
     in_settle: int = 0
+    workers: int = 0
     acknowledged: int = 0
+    by_grpc: int = 0
     lost: int = 0
     doubled: int = 0
     foreign: int = 0
 
 
-@dataclass
-class _Load:
-    """Clients that send until they are told to stop."""
+@dataclass(frozen=True)
+class _Running:
+    process: subprocess.Popen[str]
+    url: str
+    target: str
 
-    seed: int
-    url: str = ""
-    acknowledged: set[str] = field(default_factory=set)
-    sent: set[str] = field(default_factory=set)
-    stopping: threading.Event = field(default_factory=threading.Event)
-    up: threading.Event = field(default_factory=threading.Event)
-    mutex: threading.Lock = field(default_factory=threading.Lock)
-
-    def run(self) -> list[threading.Thread]:
-        threads = [threading.Thread(target=self._send, args=(number,), daemon=True) for number in range(CLIENTS)]
-        for thread in threads:
-            thread.start()
-        return threads
-
-    def _send(self, number: int) -> None:
-        rng = random.Random(self.seed * 1000 + number)
-        with httpx.Client(timeout=10) as client:
-            while not self.stopping.is_set():
-                body, ids = request(rng)
-                with self.mutex:
-                    self.sent |= ids
-                while not self._accepted(client, body):
-                    if self.stopping.is_set():
-                        return
-                    self.up.wait(1)
-                with self.mutex:
-                    self.acknowledged |= ids
-
-    def _accepted(self, client: httpx.Client, body: bytes) -> bool:
+    def workers(self) -> list[int]:
+        """The process ids of its worker processes."""
         try:
-            answer = client.post(
-                f"{self.url}/v1/traces", content=body, headers={"content-type": "application/x-protobuf"}
-            )
-        except httpx.HTTPError:
-            return False
-        return answer.status_code == 200
+            children = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+            return [int(pid) for each in children for pid in each.read_text(encoding="ascii").split()]
+        except OSError:
+            return []
 
 
-def request(rng: random.Random, spans: int = SPANS_A_REQUEST) -> tuple[bytes, set[str]]:
-    """A traces request of new spans, and their ids as `trace_id/span_id`."""
-    trace_id = rng.randbytes(16)
-    made = [
-        {
-            "trace_id": trace_id,
-            "span_id": rng.randbytes(8),
-            "name": f"step {number}",
-            "start_time_unix_nano": time.time_ns(),
-            "end_time_unix_nano": time.time_ns() + 1000,
-            "attributes": [{"key": "input.value", "value": {"string_value": rng.randbytes(60).hex()}}],
-        }
-        for number in range(spans)
-    ]
-    body = ExportTraceServiceRequest(resource_spans=[{"scope_spans": [{"spans": made}]}]).SerializeToString()
-    return body, {f"{trace_id.hex()}/{span['span_id'].hex()}" for span in made}  # type: ignore[attr-defined]  # bytes
-
-
-def start(store: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
-    """A collector on a free port, ready, and its address."""
+def start(store: Path, *options: str) -> _Running:
+    """A collector on free ports, ready."""
     process = subprocess.Popen(
         [*COMMAND, "collect", "--port", "0", "--store", str(store), "--settle-every", "0.05", *options],
         stderr=subprocess.PIPE,
@@ -133,10 +96,11 @@ def start(store: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
     seen: list[str] = []
     for line in process.stderr:
         seen.append(line)
-        if line.startswith("collecting on "):
+        if line.startswith("gRPC on "):
             # Whoever does not read what it logs would stop it in the end.
             threading.Thread(target=_drop, args=(process.stderr,), daemon=True).start()
-            return process, line.removeprefix("collecting on ").strip()
+            url = next(each for each in seen if each.startswith("collecting on ")).removeprefix("collecting on ")
+            return _Running(process, url.strip(), line.removeprefix("gRPC on ").strip())
     process.wait()
     process.stderr.close()
     raise RuntimeError(f"the collector did not start: {''.join(seen)}")
@@ -147,54 +111,101 @@ def _drop(stream: IO[str]) -> None:
         stream.read()
 
 
-def trial(store: Path, *, kills: int, seed: int) -> Outcome:
+def trial(store: Path, *, kills: int, seed: int, workers: bool = False) -> Outcome:
     """Kill a collector under load, then count what the store has.
 
     Args:
         store: A folder for the store.
-        kills: How many times to kill it.
+        kills: How many times to kill.
         seed: Of the load and of the moments.
+        workers: Whether requests are large, and worker processes killed too.
     """
-    load, started = _Load(seed), list[subprocess.Popen[str]]()
+    load = Senders(seed, spans=_LARGE, text=600, pause=0.1) if workers else Senders(seed, pause=0.01)
+    one = _Trial(store, random.Random(seed), load)
     try:
-        return _trial(store, kills, seed, load, started)
+        one.run(kills, (one.moment, one.worker, one.settling, one.together) if workers else (one.moment, one.settling))
     finally:
         load.stopping.set()
-        for process in started:
-            process.kill()
-            process.wait()
+        for each in one.started:
+            each.process.kill()
+            each.process.wait()
+    _count(store, load, one.outcome)
+    return one.outcome
 
 
-def _trial(store: Path, kills: int, seed: int, load: _Load, started: list[subprocess.Popen[str]]) -> Outcome:
-    rng = random.Random(seed)
-    outcome = Outcome()
-    threads: list[threading.Thread] = []
-    for number in range(kills):
-        process, load.url = start(store)
-        started.append(process)
-        load.up.set()
-        threads = threads or load.run()
-        if number % 2:
-            outcome.in_settle += _settling(store, within=3.0)
-            time.sleep(rng.uniform(0, 0.03))
-        else:
-            time.sleep(rng.uniform(0.05, 1.0))
-        load.up.clear()
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        outcome.kills += 1
-    process, load.url = start(store)
-    started.append(process)
-    load.up.set()
-    time.sleep(0.3)
-    load.stopping.set()
-    for thread in threads:
-        thread.join(20)
-    process.send_signal(signal.SIGTERM)
-    if process.wait(60) != 0:
-        raise RuntimeError(f"the collector ended with {process.returncode} after SIGTERM")
-    _count(store, load, outcome)
-    return outcome
+@dataclass
+class _Trial:
+    store: Path
+    rng: random.Random
+    load: Senders
+    outcome: Outcome = field(default_factory=Outcome)
+    started: list[_Running] = field(default_factory=list)
+
+    def run(self, kills: int, ways: Sequence[Callable[[_Running], None]]) -> None:
+        threads: list[threading.Thread] = []
+        number = 0
+        while self.outcome.kills < kills:
+            running = self._start()
+            threads = threads or self.load.run()
+            ways[number % len(ways)](running)
+            number += 1
+            self.load.up.clear()
+            self._kill(running.process.pid)
+            running.process.wait()
+        running = self._start()
+        time.sleep(0.3)
+        self.load.stopping.set()
+        for thread in threads:
+            thread.join(20)
+        running.process.send_signal(signal.SIGTERM)
+        if running.process.wait(120) != 0:
+            raise RuntimeError(f"the collector ended with {running.process.returncode} after SIGTERM")
+
+    def moment(self, running: _Running) -> None:
+        """Wait for a random one."""
+        del running
+        time.sleep(self.rng.uniform(0.05, 1.0))
+
+    def settling(self, running: _Running) -> None:
+        """Wait until a batch is being settled, and a little."""
+        del running
+        self.outcome.in_settle += _settling(self.store, within=3.0)
+        time.sleep(self.rng.uniform(0, 0.03))
+
+    def worker(self, running: _Running) -> None:
+        """Kill a worker process, and let the collector go on for a moment."""
+        for pid in self._workers(running)[:1]:
+            self._kill(pid, worker=True)
+        time.sleep(self.rng.uniform(0, 1.0))
+
+    def together(self, running: _Running) -> None:
+        """Kill the worker processes, just before their collector."""
+        for pid in self._workers(running):
+            self._kill(pid, worker=True)
+
+    def _workers(self, running: _Running) -> list[int]:
+        """Its worker processes, some of the way through a batch."""
+        deadline = time.monotonic() + 8
+        while not (found := running.workers()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self.outcome.in_settle += _settling(self.store, within=3.0)
+        time.sleep(self.rng.uniform(0, 0.6))
+        return running.workers() or found
+
+    def _start(self) -> _Running:
+        running = start(self.store)
+        self.started.append(running)
+        self.load.url, self.load.target = running.url, running.target
+        self.load.up.set()
+        return running
+
+    def _kill(self, pid: int, *, worker: bool = False) -> None:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        self.outcome.kills += 1
+        self.outcome.workers += worker
 
 
 def _settling(store: Path, *, within: float) -> bool:
@@ -210,19 +221,19 @@ def _settling(store: Path, *, within: float) -> bool:
     return False
 
 
-def _count(store: Path, load: _Load, outcome: Outcome) -> None:
+def _count(store: Path, load: Senders, outcome: Outcome) -> None:
     from tracekit_collector.store import Store
 
     with Store.open(store) as opened:
         rows = opened.sql("SELECT trace_id || '/' || span_id FROM spans").fetchall()
     found = Counter(str(row[0]) for row in rows)
-    outcome.acknowledged = len(load.acknowledged)
+    outcome.acknowledged, outcome.by_grpc = len(load.acknowledged), load.by_grpc
     outcome.lost = sum(1 for each in load.acknowledged if each not in found)
     outcome.doubled = sum(1 for count in found.values() if count > 1)
     outcome.foreign = sum(1 for each in found if each not in load.sent)
 
 
-def points(kills: int, seed: int, *, full: bool = False) -> dict[str, int]:
+def points(kills: int, seed: int, *, full: bool = False) -> dict[str, object]:
     """Kill the work at events that are spread over all of them, or let the disk be full there.
 
     Args:
@@ -232,37 +243,54 @@ def points(kills: int, seed: int, *, full: bool = False) -> dict[str, int]:
 
     Returns:
         Sums over all trials: `killed`, `refused` or `crashed`, `acknowledged`, `lost`, `doubled`, `foreign`, and
-        `changed`, how many stores did not read the same after compaction; `events`, how many there are.
+        `changed`, how many stores did not read the same after compaction; `events`, how many there are; `steps`, how
+        many trials met which step.
     """
     rng = random.Random(seed)
     total: Counter[str] = Counter()
+    steps: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with _faults.Faults(folder) as faults:
             events = faults.events(folder / "whole", seed)
-            for number in range(kills):
-                at = 1 + events * number // kills + rng.randrange(max(1, events // kills))
+            for number, at in enumerate(_spread(events, kills, rng)):
                 until = at + rng.randrange(1, 200) if full else None
-                one = _faults.trial(faults, folder, seed=seed + number, at=min(at, events), until=until)
+                one = _faults.trial(faults, folder, seed=seed + number, at=at, until=until)
                 total.update(one)
+                steps[faults.step()] += 1
                 if one["lost"] or one["doubled"] or one["foreign"] or one["changed"] or one["crashed"]:
                     print(json.dumps({"seed": seed + number, "at": at, "until": until, **one}), file=sys.stderr)
     names = ("killed", "refused", "crashed", "acknowledged", "lost", "doubled", "foreign", "changed")
-    return {"events": events, **{each: total[each] for each in names}}
+    return {"events": len(events), **{each: total[each] for each in names}, "steps": dict(sorted(steps.items()))}
+
+
+def _spread(events: Sequence[str], count: int, rng: random.Random) -> list[int]:
+    """Numbers of events, each step's in turn: a step that writes a thousand times is not worth more than one."""
+    of_step: dict[str, list[int]] = {}
+    for number, step in enumerate(events, 1):
+        of_step.setdefault(step, []).append(number)
+    steps = sorted(of_step)
+    rng.shuffle(steps)
+    return [rng.choice(of_step[steps[number % len(steps)]]) for number in range(count)]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mode", choices=("load", "points", "full"), default="load")
+    parser.add_argument("--mode", choices=("load", "workers", "points", "full"), default="load")
     parser.add_argument("--kills", type=int, default=100, help="how many (default: 100)")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3), "big"))
     arguments = parser.parse_args()
     began = time.monotonic()
-    if arguments.mode == "load":
+    if arguments.mode in ("load", "workers"):
         total = Outcome()
-        for number in range(0, arguments.kills, 10):
+        while total.kills < arguments.kills:
             with tempfile.TemporaryDirectory() as folder:
-                one = trial(Path(folder), kills=min(10, arguments.kills - number), seed=arguments.seed + number)
+                one = trial(
+                    Path(folder),
+                    kills=min(10, arguments.kills - total.kills),
+                    seed=arguments.seed + total.kills,
+                    workers=arguments.mode == "workers",
+                )
             for name in vars(total):
                 setattr(total, name, getattr(total, name) + getattr(one, name))
         found = vars(total)

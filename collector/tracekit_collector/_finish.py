@@ -104,11 +104,14 @@ def _show(step: str, columns: dict[str, object]) -> None:
 
 def _show_tool(span: RawSpan, columns: dict[str, object]) -> None:
     if "tool_arguments" in columns:
-        columns["input"] = columns["tool_arguments"]
+        columns["tool_arguments"] = columns["input"] = _arguments(columns["tool_arguments"])
     elif "input" in columns:
         columns["tool_arguments"] = columns["input"] = _arguments(columns["input"])
+    result = columns.get("tool_result")
     if "tool_result" not in columns and "output" in columns:
         columns["tool_result"] = _result(columns)
+    elif isinstance(result, str) and result.startswith('{"output"') and '"kwargs"' in result:
+        columns["tool_result"] = _result({**columns, "output": result})
     if "tool_result" in columns:
         columns["output"] = columns["tool_result"]
     if "tool_name" not in columns:
@@ -119,7 +122,10 @@ def _show_tool(span: RawSpan, columns: dict[str, object]) -> None:
 
 
 def _arguments(given: object) -> object:
-    """LangChain's tools take `{"input": "{...}"}`: the arguments in a text."""
+    """LangChain's tools take `{"input": "{...}"}`, the arguments in a text; OpenLLMetry tells its callback's own."""
+    if isinstance(given, str) and given.startswith('{"input_str"'):
+        wrapped = fields.told(given)
+        return wrapped.arguments if isinstance(wrapped, fields.Wrapped) else given
     if isinstance(given, str) and given.startswith('{"input"'):
         read = messages.decoded(given)
         if isinstance(read, dict) and len(read) == 1:
@@ -139,7 +145,7 @@ def _result(columns: dict[str, object]) -> object:
     for _ in range(3):
         if not isinstance(inner, dict):
             break
-        if len(inner) == 1 and "output" in inner:
+        if "output" in inner and inner.keys() <= {"output", "kwargs"}:
             inner = messages.decoded(inner["output"])
         elif isinstance(inner.get("kwargs"), dict) and "lc" in inner:
             inner = inner["kwargs"]

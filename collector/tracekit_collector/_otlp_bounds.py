@@ -24,7 +24,7 @@ MAX_ATTRIBUTES = 10_000
 """How many attributes, events or links an item keeps."""
 
 _LOOKED_AT = 1 << 20  # smaller bodies cannot become large
-_SAMPLE = 1 << 16
+_SAMPLE = 1 << 13
 _DENSE = 20  # ordinary requests compress less than this
 
 

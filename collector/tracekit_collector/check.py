@@ -188,6 +188,11 @@ def _catalog(store: Store) -> Iterator[Finding]:
             if isinstance(digest, str) and len(digest) == 64 and not (store.artifacts / digest).is_file():
                 what = f"the run {run.name} ({run.id}) names the artifact {digest} as its {name}, and it is not there"
                 yield Finding("catalog", "fault", what)
+    for newest in store.catalog.datasets.list():
+        for version in store.catalog.datasets.versions(newest.dataset):
+            if not (store.artifacts / version.digest).is_file():
+                what = f"the dataset {version.ref} names the artifact {version.digest}, and it is not there"
+                yield Finding("catalog", "fault", what)
     yield Finding("catalog", "ok", f"{len(runs)} runs, {store.catalog.count_requests()} known requests")
 
 

@@ -14,6 +14,7 @@ from tracekit.errors import StoreError
 from tracekit.inbox import SIGNALS, SegmentWriter, Signal
 
 _GROUP_BYTES = 16 << 20
+_SEGMENT_BYTES = 64 << 20  # a batch takes few segments then, and of each segment two files are made
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Committer:
 
     Args:
         inbox: The store's `inbox` folder.
-        committed: Is called whenever something was written.
+        committed: Is told how many bytes were written, whenever some were.
 
     Example:
         >>> import tempfile
@@ -38,10 +39,10 @@ class Committer:
         >>> committer.close()
     """
 
-    def __init__(self, inbox: Path, *, committed: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, inbox: Path, *, committed: Callable[[int], None] = lambda _: None) -> None:
         self._committed = committed
         self._writers: dict[Signal, SegmentWriter] = {
-            signal: SegmentWriter(inbox, signal) for signal in ("traces", "logs", "metrics")
+            signal: SegmentWriter(inbox, signal, segment_bytes=_SEGMENT_BYTES) for signal in ("traces", "logs", "metrics")
         }
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._closing = threading.Lock()
@@ -125,6 +126,6 @@ class Committer:
                 waiting.kept.set_exception(told)
             return
         self.failure = None
-        self._committed()
+        self._committed(sum(len(waiting.payload) for waiting in awaited))
         for waiting in awaited:
             waiting.kept.set_result(None)

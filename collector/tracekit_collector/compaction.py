@@ -8,37 +8,29 @@ The new files take the place of the old in one commit; a crash before it leaves 
 from __future__ import annotations
 
 import datetime
-import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tracekit.errors import StoreError
-from tracekit.inbox import ulid
-from tracekit_collector import parquet
+from tracekit_collector.joining import TARGET_BYTES, WINDOW_ROWS, Change, Outcome, join, write
 from tracekit_collector.lake import DataFile, Lake, Written
 from tracekit_collector.query import Engine
 from tracekit_collector.schema import KEYS, TABLES, TIMES
 
 __all__ = ["compact", "joinable", "rewrite"]
 
-TARGET_BYTES = 128 << 20
-GROUP_ROWS = 32_768  # fewer make lists slower, more make one trace slower; in order of trace ids lists take half more
-
-WINDOW_ROWS = GROUP_ROWS // 2  # what is in memory at a time; a window costs a look at every file
-
 _LARGE = TARGET_BYTES * 3 // 4
 _TIERS = (256 << 10, 2 << 20, 16 << 20, _LARGE)
 _A_TIER = 16
+_WHOLE = 2 << 20  # files from this size on are written once more and no oftener: they wait until they make a large one
+_MOST = 4  # times a tier's number, whatever their size
 _HOT_DAYS = 1
 _QUIET_MS = 3_600_000
-_LEVEL = 3  # 6 takes twice the time for a hundredth less
-_LOOKED_UP = ("trace_id", "session_id", "run_id")
 
-Change = Callable[[pa.Table], pa.Table]
+Join = Callable[[Path, str, str, Sequence[str], Change | None], Outcome]
 
 
 def joinable(
@@ -48,7 +40,7 @@ def joinable(
 
     A date that has gone quiet becomes one run of large files. On a date that is still written to, files join when
     sixteen of about the same size have come together, so that no row is written more often than the logarithm of how
-    many there are.
+    many there are. Those that a busy collector makes wait until they are as much as a large file.
 
     Args:
         files: The files of a table.
@@ -70,8 +62,13 @@ def joinable(
         tiers: list[list[DataFile]] = [[] for _ in _TIERS]
         for file in small:
             tiers[next(place for place, limit in enumerate(_TIERS) if file.bytes < limit)].append(file)
-        groups.extend(tier for tier in tiers if len(tier) >= a_tier)
+        groups.extend(tier for tier in tiers if len(tier) >= a_tier and _is_worth_it(tier, a_tier))
     return groups
+
+
+def _is_worth_it(tier: Sequence[DataFile], a_tier: int) -> bool:
+    sizes = [file.bytes for file in tier]
+    return min(sizes) < _WHOLE or sum(sizes) >= TARGET_BYTES or len(sizes) >= _MOST * a_tier
 
 
 def compact(
@@ -82,6 +79,7 @@ def compact(
     a_tier: int = _A_TIER,
     now: float | None = None,
     done: Callable[[int], object] | None = None,
+    joined: Join = join,
 ) -> int:
     """Join small files of a table.
 
@@ -92,6 +90,7 @@ def compact(
         a_tier: As for `joinable`.
         now: Seconds since 1970; the clock's when not given.
         done: Called with the number of files after each group.
+        joined: As for `rewrite`.
 
     Returns:
         How many files were joined. They stay on the disk until `vacuum`, for whoever is reading them.
@@ -106,13 +105,13 @@ def compact(
         at = time.time() if now is None else now
         today = datetime.datetime.fromtimestamp(at, datetime.timezone.utc).date()
         groups = joinable(files, today=today, now_ms=int(at * 1000), a_tier=a_tier)
-    joined = 0
+    count = 0
     for group in groups:
-        if len(group) > 1 and rewrite(lake, table, group) is not None:
-            joined += len(group)
+        if len(group) > 1 and rewrite(lake, table, group, joined=joined) is not None:
+            count += len(group)
         if done is not None:
             done(len(group))
-    return joined
+    return count
 
 
 def rewrite(
@@ -123,6 +122,7 @@ def rewrite(
     drop: pa.Table | None = None,
     spared: str | None = None,
     change: Change | None = None,
+    joined: Join = join,
 ) -> int | None:
     """Write the rows of some files of one date anew, sorted by time, of each key only the last.
 
@@ -133,6 +133,7 @@ def rewrite(
         drop: Rows to leave out: a table of one column, whose name is that of the column that it is compared with.
         spared: A condition in SQL for rows that are not left out all the same.
         change: Makes new rows of those of a window; keys and times stay.
+        joined: Writes the new files, where no rows are dropped: `joining.join` or `joining.join_apart`.
 
     Returns:
         How many rows were left out; `None` where another writer was faster, and everything is as it was.
@@ -140,30 +141,44 @@ def rewrite(
     Raises:
         StoreError: A file cannot be read or written.
     """
-    engine = Engine(lake.folder, threads=1)  # the door needs the others, and each takes 80 MB
-    written: list[Written] = []
+    folder, date = lake.folder / table, old[0].date
     try:
-        if drop is not None:
-            engine.show_rows("dropped", drop)
-        source = _Source(engine, table, old, None if drop is None else _dropping(drop.column_names[0], spared))
-        written = list(_write(lake.folder / table, table, old[0].date, source.windows(), change))
-        swapped = lake.swap(table, new=written, old=old)
+        if drop is None:
+            outcome = joined(folder, table, date.isoformat(), [file.path for file in old], change)
+        else:
+            outcome = _dropped(lake, table, old, drop, spared, change)
     except (OSError, pa.ArrowException) as error:
-        _remove(lake.folder / table, written)
-        raise StoreError(f"cannot write {lake.folder / table} anew: {error}") from error
-    finally:
-        engine.close()
+        raise StoreError(f"cannot write {folder} anew: {error}") from error
+    written = [Written(file.name, date, file.bytes, file.stats) for file in outcome.files]
+    try:
+        swapped = lake.swap(table, new=written, old=old)
+    except StoreError:
+        _remove(folder, written)
+        raise
     if not swapped:
-        _remove(lake.folder / table, written)
+        _remove(folder, written)
         return None
     lake.sync(table)
-    return source.rows - source.kept
+    return outcome.read - outcome.kept
+
+
+def _dropped(
+    lake: Lake, table: str, old: Sequence[DataFile], drop: pa.Table, spared: str | None, change: Change | None
+) -> Outcome:
+    engine = Engine(lake.folder, threads=1)  # the door needs the others, and each takes 80 MB
+    try:
+        engine.show_rows("dropped", drop)
+        source = _Source(engine, table, old, _dropping(drop.column_names[0], spared))
+        files = write(lake.folder / table, table, old[0].date.isoformat(), source.windows(), change)
+        return Outcome(files, source.rows, source.kept)
+    finally:
+        engine.close()
 
 
 class _Source:
-    """The rows of some files, a window of time after the other."""
+    """The rows of some files that are not dropped, a window of time after the other."""
 
-    def __init__(self, engine: Engine, table: str, files: Sequence[DataFile], dropped: str | None) -> None:
+    def __init__(self, engine: Engine, table: str, files: Sequence[DataFile], dropped: str) -> None:
         listed = ", ".join(_literal(file.path) for file in files)
         options = "union_by_name = true, hive_partitioning = false, filename = true, file_row_number = true"
         self._from = f"read_parquet([{listed}], {options})"
@@ -185,8 +200,7 @@ class _Source:
         conditions = ["(filename, file_row_number) NOT IN (SELECT filename, file_row_number FROM repeated)"]
         if not self._number("SELECT count(*) FROM repeated"):
             conditions = []
-        if self._dropped is not None:
-            conditions.append(f"NOT coalesce({self._dropped}, false)")
+        conditions.append(f"NOT coalesce({self._dropped}, false)")
         names = ", ".join(self._columns)
         for first, last in self._bounds():
             parts = list(conditions)
@@ -235,69 +249,6 @@ class _Source:
 def _dropping(column: str, spared: str | None) -> str:
     condition = f"{column} IN (SELECT {column} FROM dropped)"  # noqa: S608 - our own names
     return condition if spared is None else f"{condition} AND NOT ({spared})"
-
-
-def _write(
-    folder: Path, table: str, date: datetime.date, windows: Iterable[pa.Table], change: Change | None
-) -> Iterator[Written]:
-    schema = pa.schema([field for field in TABLES[table] if field.name != "date"])
-    place = folder / f"date={date.isoformat()}"
-    place.mkdir(exist_ok=True)
-    writer: pq.ParquetWriter | None = None
-    path = place
-    rows, least, most = 0, None, None
-    try:
-        for group in _groups(_fitted(window if change is None else change(window), schema) for window in windows):
-            if writer is None:
-                path = place / f"joined-{ulid()}.zstd.parquet"
-                writer = parquet.writer(path, table, level=_LEVEL, looked_up=_LOOKED_UP, rows=GROUP_ROWS)
-                rows, least = 0, group.column(TIMES[table])[0].as_py()
-            writer.write_table(group, row_group_size=max(group.num_rows, 1))
-            rows, most = rows + group.num_rows, group.column(TIMES[table])[-1].as_py()
-            if path.stat().st_size >= TARGET_BYTES:
-                writer.close()
-                writer = None
-                yield _told(folder, path, date, table, rows, least, most)
-        if writer is not None:
-            writer.close()
-            writer = None
-            yield _told(folder, path, date, table, rows, least, most)
-    except BaseException:
-        if writer is not None:
-            writer.close()
-            path.unlink(missing_ok=True)
-        raise
-
-
-def _groups(windows: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Windows together until they make a row group."""
-    waiting: list[pa.Table] = []
-    count = 0
-    for window in windows:
-        if waiting and count + window.num_rows > GROUP_ROWS + WINDOW_ROWS // 2:
-            yield pa.concat_tables(waiting)
-            waiting, count = [], 0
-        waiting.append(window)
-        count += window.num_rows
-    if waiting:
-        yield pa.concat_tables(waiting)
-
-
-def _told(folder: Path, path: Path, date: datetime.date, table: str, rows: int, least: object, most: object) -> Written:
-    stats: dict[str, object] = {"numRecords": rows}
-    if isinstance(least, int) and isinstance(most, int):
-        stats |= {"minValues": {TIMES[table]: least}, "maxValues": {TIMES[table]: most}}
-    name = path.relative_to(folder).as_posix()
-    return Written(name=name, date=date, bytes=path.stat().st_size, stats=json.dumps(stats))
-
-
-def _fitted(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The rows with exactly the columns of the schema; those that an older version did not have are null."""
-    columns = [
-        rows.column(field.name).cast(field.type) if field.name in rows.column_names else pa.nulls(len(rows), field.type)
-        for field in schema
-    ]
-    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _by_date(files: Sequence[DataFile]) -> list[list[DataFile]]:

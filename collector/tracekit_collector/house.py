@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from tracekit._locks import held
 from tracekit.errors import StoreBusyError, StoreError, TracekitError
 from tracekit.settings import setting
-from tracekit_collector.compaction import compact
+from tracekit_collector.compaction import Join, compact
+from tracekit_collector.joining import join, join_apart
 from tracekit_collector.renormalise import renormalise, reprice
 from tracekit_collector.retention import Removed, Rule, retain, rules_from
 from tracekit_collector.schema import TABLES
@@ -28,7 +29,7 @@ _TIDY_SECONDS = 300.0
 _RETAIN_SECONDS = 3_600.0
 _ENTRIES = 100  # so many entries of a Delta log may come before it is shortened
 _PATIENCE = 60.0
-_BUSY_BYTES = 32 << 20
+_BUSY_BYTES = 48 << 20
 _TIER, _BUSY_TIER = 16, 48
 
 logger = logging.getLogger(__name__)
@@ -40,10 +41,12 @@ class House:
     Args:
         store: The store.
         clock: Tells seconds that only grow.
+        joined: Writes joined files for `tend`: `joining.join` or `joining.join_apart`.
     """
 
-    def __init__(self, store: Store, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, store: Store, *, clock: Callable[[], float] = time.monotonic, joined: Join = join) -> None:
         self._store = store
+        self._joined = joined
         self._clock = clock
         begun = clock()
         self._due = {"join": begun, "tidy": begun + _TIDY_SECONDS, "retain": begun + 60.0}
@@ -158,7 +161,7 @@ class House:
     def _join(self) -> None:
         busy = self._store.settler.backlog_bytes() > _BUSY_BYTES  # then settling needs the machine more than we do
         for table in TABLES:
-            compact(self._store.lake, table, a_tier=_BUSY_TIER if busy else _TIER)
+            compact(self._store.lake, table, a_tier=_BUSY_TIER if busy else _TIER, joined=self._joined)
 
     def _tidy(self) -> None:
         for table in TABLES:
@@ -201,7 +204,7 @@ class Keeping:
 
         try:
             with Store.open(self._location) as store:
-                house = House(store)
+                house = House(store, joined=join_apart)
                 while not self._stopping.wait(self._every):
                     house.tend()
         except TracekitError as error:

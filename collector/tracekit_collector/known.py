@@ -18,8 +18,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tracekit.errors import StoreError
+from tracekit_collector.keys import key_of, span_key
 from tracekit_collector.lake import DataFile
-from tracekit_collector.loading import Part, key_of, span_key
+from tracekit_collector.loading import Part
 from tracekit_collector.schema import KEYS, TIMES
 
 _REMEMBERED = 4_000_000  # digests of 8 bytes

@@ -188,6 +188,25 @@ class Lake:
 
         self._commit(table, write)
 
+    def create(self, table: str) -> None:
+        """Make a table that has no rows, where there is none yet.
+
+        Raises:
+            StoreError: The table cannot be written.
+        """
+
+        def write() -> None:
+            DeltaTable.create(
+                str(self.folder / table),
+                Schema.from_arrow(TABLES[table]),
+                mode="ignore",
+                partition_by=["date"],
+                configuration=_CONFIGURATION,
+            )
+
+        if self._newest(table) is None:
+            self._commit(table, write)
+
     def widen(self, table: str) -> None:
         """Give a table the columns that it does not have yet, because an older version made it."""
         delta = self._newest(table)

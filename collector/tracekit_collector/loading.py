@@ -27,11 +27,14 @@ from tracekit.errors import StoreError
 from tracekit.inbox import Damage, Record, read_segment, sync_folder
 from tracekit_collector._metric_rows import metric_rows
 from tracekit_collector._span_columns import SpanColumns
+from tracekit_collector.keys import key_of
 from tracekit_collector.parquet import to_arrow, writer
 from tracekit_collector.rows import inference_rows, log_rows, score_rows, version_rows
 from tracekit_collector.schema import KEYS, TABLES, TIMES
 
 Known = Callable[[Sequence[str]], set[str]]
+
+_GROUP_ROWS = 4_096  # of files that live a minute: whoever joins them holds a group of each
 
 
 @dataclass(frozen=True)
@@ -208,41 +211,38 @@ class _Making:
                 loaded.parts += write_parts(name, to_arrow(name, rows), keys, task)
 
 
-def key_of(*parts: object) -> int:
-    """A 64-bit digest of a row's key, for tables other than `spans`."""
-    text = "\0".join(map(str, parts)).encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
-
-
-def span_key(trace_id: str, span_id: str) -> int:
-    """A 64-bit digest of a span's key: ids are random, so their last halves will do."""
-    return int(trace_id[16:], 16) ^ int(span_id, 16)
-
-
 def write_parts(table: str, rows: pa.Table, keys: array[int], task: Task) -> list[Part]:
-    """Write rows to a file for each date; of rows with the same key, the last."""
+    """Write rows to a file for each date, in order of time; of rows with the same key, the last."""
+    digests = pa.Array.from_buffers(pa.uint64(), len(keys), [None, pa.py_buffer(keys)])
     if len(set(keys)) != len(keys):
         last = {
             key: place
             for place, key in enumerate(zip(*(rows.column(name).to_pylist() for name in KEYS[table]), strict=True))
         }
-        kept = sorted(last.values())
-        rows, keys = rows.take(kept), array("Q", (keys[place] for place in kept))
+        kept = pa.array(sorted(last.values()), pa.int64())
+        rows, digests = rows.take(kept), digests.take(kept)
+    # Joining files in order of time is cheap where each of them is in order.
+    order = pc.sort_indices(rows.column(TIMES[table]))
+    rows, digests = rows.take(order), digests.take(order)
     dates = pc.unique(rows.column("date")).to_pylist()
     if len(dates) == 1:
-        return [_write(table, rows, keys, str(dates[0]), task)]
+        return [_write(table, rows, digests, str(dates[0]), task)]
     parts = []
     for date in sorted(dates):
-        places = pc.indices_nonzero(pc.equal(rows.column("date"), pa.scalar(date))).to_pylist()
-        parts.append(_write(table, rows.take(places), array("Q", (keys[place] for place in places)), str(date), task))
+        places = pc.indices_nonzero(pc.equal(rows.column("date"), pa.scalar(date)))
+        parts.append(_write(table, rows.take(places), digests.take(places), str(date), task))
     return parts
 
 
-def _write(table: str, rows: pa.Table, keys: array[int], date: str, task: Task) -> Part:
+def _write(table: str, rows: pa.Table, digests: pa.Array, date: str, task: Task) -> Part:
     folder = Path(task.lake) / table
     name = f"date={date}/{task.stem}.zstd.parquet"
-    size = write_file(folder / name, table, [rows.drop_columns(["date"])])
+    bare = rows.drop_columns(["date"])
+    groups = (bare.slice(start, _GROUP_ROWS) for start in range(0, len(bare), _GROUP_ROWS))
+    size = write_file(folder / name, table, groups)
     first, last = span_of(table, rows)
+    keys = array("Q")
+    keys.frombytes(memoryview(digests.buffers()[1])[8 * digests.offset : 8 * (digests.offset + len(digests))])
     return Part(table, name, date, size, len(rows), first, last, keys)
 
 

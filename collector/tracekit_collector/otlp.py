@@ -40,6 +40,7 @@ Kind = Literal["traces", "logs", "metrics"]
 
 _MEDIA = {PROTOBUF: PROTOBUF, "application/protobuf": PROTOBUF, JSON: JSON}
 _LAST_NS = (1 << 63) - 1
+_NO_TRACE, _NO_SPAN = bytes(16), bytes(8)
 _TOLD = 5  # how many refusals a message spells out
 _REMEMBERED = 100  # and how many are described at all
 _GENAI = "gen_ai."
@@ -402,10 +403,10 @@ def _cut_long(signal: _Signal, found: Any) -> list[Refusal]:
 
 def _why_no_span(span: Any) -> str | None:
     trace_id, span_id = span.trace_id, span.span_id
-    if len(trace_id) == 16 and len(span_id) == 8 and any(trace_id) and any(span_id):
+    if len(trace_id) == 16 and len(span_id) == 8 and trace_id != _NO_TRACE and span_id != _NO_SPAN:
         # The lake's times are signed; what cannot be stored must not be acknowledged.
-        late = span.start_time_unix_nano > _LAST_NS
-        return f"starts at {span.start_time_unix_nano} ns, after the year 2262" if late else None
+        start = span.start_time_unix_nano
+        return f"starts at {start} ns, after the year 2262" if start > _LAST_NS else None
     if len(trace_id) != 16:
         return f"has a trace id of {len(trace_id)} bytes; it must have 16"
     if len(span_id) != 8:

@@ -60,12 +60,6 @@ def thinned(folder: Path, hits: Mapping[DataFile, Part], parts: Sequence[Part]) 
     return old, kept
 
 
-def dated(folder: Path, part: Part) -> pa.Table:
-    """The rows of a file that was written, with the column `date`."""
-    rows = _opened(folder / part.name).read()
-    return rows.append_column("date", pa.repeat(pa.scalar(part.day, pa.date32()), len(rows)))
-
-
 def _written(table: str, source: Path, name: str, date: str, drop: Keys, target: Path) -> Part | None:
     """The file without some keys; `None` where it holds none of them."""
     held = [(len(keys), keys.isdisjoint(drop)) for keys in _keys_of_groups(source, table)]

@@ -12,12 +12,11 @@ import datetime
 import json
 import logging
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import pyarrow as pa
 
 from tracekit._locks import held
 from tracekit.errors import StoreBusyError, StoreError, StoreVersionError, UsageError
@@ -32,7 +31,7 @@ from tracekit_collector.schema import KEYS, TABLES
 from tracekit_collector.workers import Workers
 
 _PLAN_VERSION = 1
-_BATCH_BYTES = 10 << 20
+_BATCH_BYTES = 20 << 20
 _WORTH_A_WORKER = 1 << 20  # bytes; less is loaded here
 _FORGOTTEN_SECONDS = 60
 _A_TIER = 64  # files of a size that come together here; a running collector joins them long before (see `house`)
@@ -203,8 +202,10 @@ class Settler:
             for path in [self._inbox / name]
             for piece in pieces(path, start, end, least=least)
         ]
+        # A worker whose collector was killed may be writing still, so no two attempts at a batch share a file.
+        stem = f"part-{batch.inbox}-{batch.number}-{secrets.token_hex(4)}"
         return [
-            Task(str(path), start, end, str(self._lake.folder), f"part-{batch.inbox}-{batch.number}-{number}", done)
+            Task(str(path), start, end, str(self._lake.folder), f"{stem}-{number}", done)
             for number, (path, (start, end)) in enumerate(cut)
         ]
 
@@ -226,12 +227,7 @@ class Settler:
     def _commit(self, table: str, parts: Sequence[Part], batch: Batch) -> None:
         folder = self._lake.folder / table
         parts = replacing.last_of(folder, parts)
-        if self._lake.version(table) is None:
-            rows = [replacing.dated(folder, part) for part in parts]
-            self._lake.append(table, pa.concat_tables(rows).select(TABLES[table].names), batch=batch)
-            for part in parts:
-                (folder / part.name).unlink(missing_ok=True)
-            return
+        self._lake.create(table)
         self._lake.widen(table)
         known = self._known[table]
         for _ in range(_ATTEMPTS):

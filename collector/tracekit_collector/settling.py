@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 
 from tracekit.errors import StoreBusyError, StoreError, TracekitError
 from tracekit_collector.store import Store
 
 _OTHERS_SECONDS = 5.0  # for another process that is settling
+_TOGETHER = 0.05  # seconds; what arrives within them counts as one arrival
 _WORKERS = 2  # processes that decode, when there is much to decode
 
 logger = logging.getLogger(__name__)
@@ -32,8 +34,8 @@ class Settling:
         self._stopping = threading.Event()
         self._logged = ""
         self._mutex = threading.Lock()
-        self._unsettled_since: float | None = None  # when the oldest came that no pass has begun with
-        self._passing_since: float | None = None  # the same of the pass that runs, or failed
+        self._taken = 0  # bytes that were committed since the start
+        self._arrivals: deque[tuple[float, int]] = deque()  # when, and how many had been committed by then
         self.failure: str | None = None
         self.last: float | None = None
 
@@ -49,17 +51,26 @@ class Settling:
         self._settle()
         self._store.settler.employ(0)
 
-    def arrived(self) -> None:
-        """Note that a request was committed just now."""
+    def arrived(self, size: int) -> None:
+        """Note that so many bytes were committed just now."""
+        now = time.monotonic()
         with self._mutex:
-            if self._unsettled_since is None:
-                self._unsettled_since = time.monotonic()
+            self._taken += size
+            if self._arrivals and now - self._arrivals[-1][0] < _TOGETHER:
+                self._arrivals[-1] = (self._arrivals[-1][0], self._taken)
+            else:
+                self._arrivals.append((now, self._taken))
 
-    def lag(self) -> float:
-        """For how many seconds the oldest request that this collector knows of has waited to be settled."""
+    def lag(self, backlog: int) -> float:
+        """For how many seconds the oldest request that this collector took has waited to be settled.
+
+        Args:
+            backlog: How many bytes wait; the inbox is settled in the order in which it was filled, or nearly.
+        """
         with self._mutex:
-            since = self._unsettled_since if self._passing_since is None else self._passing_since
-        return 0.0 if since is None else time.monotonic() - since
+            while self._arrivals and (backlog == 0 or self._arrivals[0][1] <= self._taken - backlog):
+                self._arrivals.popleft()
+            return time.monotonic() - self._arrivals[0][0] if self._arrivals else 0.0
 
     def backlog(self) -> int:
         """How many bytes of the inbox are not in the lake yet."""
@@ -68,13 +79,10 @@ class Settling:
     def report(self) -> tuple[bool, dict[str, object]]:
         """Whether settling goes well, and what `/ready` tells of it."""
         ago = None if self.last is None else round(time.monotonic() - self.last, 3)
-        settle: dict[str, object] = {
-            "error": self.failure,
-            "seconds_since": ago,
-            "lag_seconds": round(self.lag(), 3),
-        }
+        settle: dict[str, object] = {"error": self.failure, "seconds_since": ago}
         try:
-            settle["backlog_bytes"] = self.backlog()
+            settle["backlog_bytes"] = backlog = self.backlog()
+            settle["lag_seconds"] = round(self.lag(backlog), 3)
             settle["quarantined"] = len(self._store.settler.quarantined())
         except (StoreError, OSError) as error:
             return False, {"store": str(self._store.location), "settle": {**settle, "error": str(error)}}
@@ -89,7 +97,7 @@ class Settling:
             backlog = quarantined = None
         return {
             "backlog_bytes": backlog,
-            "settle_lag_seconds": self.lag(),
+            "settle_lag_seconds": None if backlog is None else self.lag(backlog),
             "settle_failing": float(self.failure is not None),
             "quarantined_files": quarantined,
         }
@@ -100,19 +108,12 @@ class Settling:
             self._settle()
 
     def _settle(self) -> None:
-        with self._mutex:
-            if self._passing_since is None:
-                self._passing_since, self._unsettled_since = self._unsettled_since, None
         try:
             if self._store.settler.pending():
-                with self._mutex:
-                    self._passing_since = self._passing_since or time.monotonic()  # by another process's hand
                 self._store.settle(timeout=_OTHERS_SECONDS)
             self.failure = None
             self._logged = ""
             self.last = time.monotonic()
-            with self._mutex:
-                self._passing_since = None
         except StoreBusyError:
             self.failure = None  # another process does our work
         except Exception as error:  # noqa: BLE001 - the door goes on, the inbox keeps everything

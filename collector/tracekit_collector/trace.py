@@ -103,7 +103,7 @@ class ToolCall:
 class Span:
     """A span of the tree, depth first; `same_as` is the span that describes the same call better.
 
-    `row` is the row that it was made of. It is no part of what is printed; `attributes`, `events` and `offered` read it.
+    `row` is the row that it was made of, no part of what is printed; `attributes`, `events` and `offered` read it.
     """
 
     span_id: str

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tracekit.errors import UsageError
+from tracekit_evaluators._case_files import read_lines
 from tracekit_evaluators.score import json_column
 from tracekit_evaluators.subject import Case, input_digest
 
@@ -68,13 +69,15 @@ class Cases:
             row = found
             expected.update(_expectations(row.get("expected")))
             self.tried.add(str(id(row)))
-        tags = row.get("tags")
+        tags, weight = row.get("tags"), row.get("weight")
         named = (row.get("case_id"), trace.case_id, told.case_id)
         return Case(
             id=next((str(case) for case in named if case is not None), None),
             repeat=told.repeat if trace.repeat is None else trace.repeat,
             expected=expected or None,
             tags=tuple(str(tag) for tag in tags) if isinstance(tags, (list, tuple)) else (),
+            weight=float(weight) if isinstance(weight, (int, float)) else 1.0,
+            golden=row.get("golden") is True,
         )
 
     def untried(self) -> int:
@@ -91,8 +94,9 @@ def read_dataset(source: DatasetSource) -> list[dict[str, object]]:
     """The cases of a dataset.
 
     Args:
-        source: A JSONL file, or mappings: `case_id`, `input`, `expected` (a mapping of expectations by name; anything
-            else is the expected `output`), `tags`.
+        source: A JSONL, CSV or Parquet file, or mappings: `case_id`, `input`, `expected` (a mapping of expectations by
+            name; anything else is the expected `output`), `tags`, `splits`, `weight` (how much the case counts, above
+            0), `golden` (whether it must always pass), `metadata`.
 
     Raises:
         UsageError: The file cannot be read, or a line is no case; the message names the lines.
@@ -102,7 +106,7 @@ def read_dataset(source: DatasetSource) -> list[dict[str, object]]:
         [{'case_id': 'a', 'expected': 'yes'}]
     """
     if isinstance(source, (str, os.PathLike)):
-        numbered: Iterator[tuple[int, object]] = _lines(Path(source))
+        numbered: Iterator[tuple[int, object]] = read_lines(source)
         where = os.fspath(source)
     else:
         numbered = enumerate(source, start=1)
@@ -163,27 +167,38 @@ def _expectations(expected: object) -> Mapping[str, object]:
     return expected if isinstance(expected, Mapping) else {"output": expected}
 
 
+def _is_weight(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def _are_words(value: object) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(each, str) and each.strip() for each in value)
+
+
+_CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
+    "case_id": (
+        lambda value: isinstance(value, (str, int)) and not isinstance(value, bool),
+        "a text or a whole number",
+    ),
+    "tags": (_are_words, "a list of words"),
+    "splits": (_are_words, "a list of words"),
+    "weight": (_is_weight, "a number above 0"),
+    "golden": (lambda value: isinstance(value, bool), "true or false"),
+    "metadata": (lambda value: isinstance(value, Mapping), "an object"),
+}
+
+
 def _fault(value: object, number: int, seen: dict[str, int]) -> str | None:
     if not isinstance(value, Mapping):
         return f"a case is an object with case_id or input, not {value!r:.80}"
     case = value.get("case_id")
     if case is None and value.get("input") is None:
         return "a case needs case_id or input, so that traces can be matched to it"
+    for name, (holds, wanted) in _CHECKS.items():
+        if value.get(name) is not None and not holds(value[name]):
+            return f"{name} must be {wanted}, not {value[name]!r:.80}"
     key = f"input:{input_digest(value['input'])}" if case is None else f"case:{case}"
     if key in seen:
         return f"the same case as line {seen[key]}"
     seen[key] = number
     return None
-
-
-def _lines(path: Path) -> Iterator[tuple[int, object]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the dataset {path}: {error}") from error
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except ValueError as error:
-                yield number, error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -12,16 +11,19 @@ from typing import TYPE_CHECKING, cast
 from tracekit.errors import NotFoundError, UsageError
 from tracekit_evaluators import provenance
 from tracekit_evaluators._artifacts import keep, kept
-from tracekit_evaluators._cases import Cases, DatasetSource, dataset_bytes, expectations_of, read_dataset
+from tracekit_evaluators._cases import Cases, DatasetSource, dataset_bytes, expectations_of
 from tracekit_evaluators._judging import Done
 from tracekit_evaluators._selection import condition, makers, trace_ids
 from tracekit_evaluators._targets import Other, Targets
 from tracekit_evaluators._writer import Key
+from tracekit_evaluators.datasets import case_id, cases_of
 from tracekit_evaluators.judge import Judge, load
+from tracekit_evaluators.tasks import check_inputs
 
 if TYPE_CHECKING:
     from tracekit_collector.catalog import RunRecord
     from tracekit_collector.store import Store
+    from tracekit_evaluators.tasks import Trying
 
 # What may end otherwise the next time is judged again when a run is gone on with.
 AGAIN = ("judge_error", "parse_error", "timeout", "budget_exceeded")
@@ -34,6 +36,7 @@ class Asked:
     where: str | None = None
     agent: str | None = None
     dataset: DatasetSource | None = None
+    split: str | None = None
     expected_from: str | None = None
     against: str | None = None
     name: str | None = None
@@ -72,20 +75,15 @@ class Plan:
 
     def targets(self, store: Store) -> Targets:
         """What the judges are called with."""
-        return Targets(store, self.cases, self.judges, self.other)
+        return Targets(store, self.cases, [judge for judge in self.judges if not judge.of_a_set], self.other)
 
 
 def planned(store: Store, judges: list[Judge], asked: Asked) -> Plan:
     """A new run's plan; nothing is written yet but what the selection keeps."""
-    if not judges:
-        raise UsageError("no judge is given; `tracekit judges list` shows those that are installed")
-    distinct(judges)
-    if asked.limit is not None and asked.limit < 1:
-        raise UsageError(f"limit must be at least 1, not {asked.limit}")
-    samples = 1 if asked.samples is None else asked.samples
-    if samples < 1:
-        raise UsageError(f"samples must be at least 1, not {samples}")
-    rows = None if asked.dataset is None else read_dataset(asked.dataset)
+    _check(judges, asked)
+    samples = _samples(asked)
+    chosen = None if asked.dataset is None else cases_of(store, asked.dataset, split=asked.split)
+    rows = None if chosen is None else chosen.rows
     expecting = None if asked.expected_from is None else store.catalog.runs.find(asked.expected_from)
     # With a dataset the limit counts traces that tried a case, which only reading them tells.
     picked = condition(store, where=asked.where, agent=asked.agent)
@@ -102,10 +100,9 @@ def planned(store: Store, judges: list[Judge], asked: Asked) -> Plan:
         "expected_from": None if expecting is None else expecting.id,
         "samples": samples,
     }
-    if rows is not None:
-        selection["dataset"] = keep(store.artifacts, dataset_bytes(rows))
-        selection["dataset_file"] = os.fspath(asked.dataset) if isinstance(asked.dataset, (str, os.PathLike)) else None
-        selection["cases"] = len(rows)
+    if chosen is not None:
+        selection["dataset"] = keep(store.artifacts, dataset_bytes(chosen.rows))
+        selection.update(chosen.selection())
         selection["cases_without_trace"] = cases.untried()
     against = _against(store, judges, asked.against)
     if against is not None:
@@ -129,6 +126,33 @@ def begun(store: Store, plan: Plan, name: str | None, concurrency: int) -> Plan:
         lake_versions=store.versions(),
     )
     return replace(plan, record=record)
+
+
+def begun_trying(store: Store, judges: list[Judge], asked: Asked, how: Trying, *, concurrency: int) -> RunRecord:
+    """A new run that is going to try a task; its traces are not there yet."""
+    if asked.dataset is None:
+        raise UsageError("a task needs cases to try; name a dataset")
+    if asked.where is not None or asked.expected_from is not None:
+        raise UsageError("where and expected_from choose stored traces; a task makes its own")
+    _check(judges, asked)
+    chosen = cases_of(store, asked.dataset, split=asked.split)
+    rows = [{**row, "case_id": case_id(row)} for row in chosen.rows][: asked.limit]
+    check_inputs(rows)
+    selection: dict[str, object] = {
+        "agent": asked.agent,
+        "limit": asked.limit,
+        "traces": len(rows) * how.repeats,
+        "samples": _samples(asked),
+        "task": how.record(),
+        "dataset": keep(store.artifacts, dataset_bytes(rows)),
+        **chosen.selection(),
+    }
+    against = _against(store, judges, asked.against)
+    if against is not None:
+        selection["against"] = asked.against
+        selection["against_trace_ids"] = keep(store.artifacts, "\n".join(against).encode())
+    empty = Plan(judges, [], Cases(), _samples(asked), None, None, selection)
+    return begun(store, empty, asked.name, concurrency).run
 
 
 def resumed(store: Store, ref: str, judges: list[Judge]) -> Plan:
@@ -205,6 +229,23 @@ def distinct(judges: Sequence[Judge]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(f"two judges are called {', '.join(twice)}; name one of them otherwise with `name=…`")
+
+
+def _check(judges: Sequence[Judge], asked: Asked) -> None:
+    if not judges:
+        raise UsageError("no judge is given; `tracekit judges list` shows those that are installed")
+    distinct(judges)
+    if asked.limit is not None and asked.limit < 1:
+        raise UsageError(f"limit must be at least 1, not {asked.limit}")
+    if asked.split is not None and asked.dataset is None:
+        raise UsageError("a split is a part of a dataset; name the dataset too")
+
+
+def _samples(asked: Asked) -> int:
+    samples = 1 if asked.samples is None else asked.samples
+    if samples < 1:
+        raise UsageError(f"samples must be at least 1, not {samples}")
+    return samples
 
 
 def _evaluation(store: Store, ref: str) -> RunRecord:

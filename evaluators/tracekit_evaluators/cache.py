@@ -92,5 +92,7 @@ def key_of(fingerprint: Mapping[str, object], request: Request) -> str:
         request: The question, without anything random in it.
     """
     asked = {"messages": list(request.messages), "schema": request.schema, "max_tokens": request.max_tokens}
+    if request.logprobs:
+        asked["logprobs"] = request.logprobs
     text = canonical([dict(fingerprint), asked, request.sample])
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()

@@ -79,6 +79,11 @@ class Judge:
     parameters: Mapping[str, object] = field(default_factory=dict)
     fingerprint: Mapping[str, object] = field(default_factory=dict)
 
+    @property
+    def of_a_set(self) -> bool:
+        """Whether it judges a whole selection at once: its function has `over(store, trace_ids)`."""
+        return callable(getattr(self.call, "over", None))
+
     def __call__(self, subject: Subject) -> object:
         """The verdict on a subject, as the judge's function returns it."""
         return self.call(subject)
@@ -297,6 +302,7 @@ def _with_parameters(use: str, found: Callable[..., object], parameters: Mapping
 
 
 def _built(declared: Declaration, code: Callable[..., object], call: Call, parameters: Mapping[str, object]) -> Judge:
+    declared = replace(declared, direction=getattr(call, "direction", declared.direction))
     signature = inspect.signature(code)
     defaults = {key: each.default for key, each in signature.parameters.items() if each.default is not each.empty}
     everything = {key: value for key, value in {**defaults, **parameters}.items() if value is not None}
@@ -319,7 +325,7 @@ def _built(declared: Declaration, code: Callable[..., object], call: Call, param
 
 def _use(declared: Declaration, code: Callable[..., object]) -> str:
     module = getattr(code, "__module__", "")
-    if module.startswith("tracekit_evaluators.judges."):
+    if module == "tracekit_evaluators.packs" or module.startswith("tracekit_evaluators.judges."):
         return declared.name
     return f"{module}:{getattr(code, '__qualname__', declared.name)}"
 

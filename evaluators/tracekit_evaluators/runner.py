@@ -12,10 +12,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from tracekit.errors import UsageError
+from tracekit_evaluators._artifacts import kept
 from tracekit_evaluators._cases import DatasetSource
 from tracekit_evaluators._judging import Pace, judge_all
-from tracekit_evaluators._plan import Asked, Plan, begun, done_before, extended, planned, resumed, standing
+from tracekit_evaluators._plan import (
+    Asked,
+    Plan,
+    begun,
+    begun_trying,
+    done_before,
+    extended,
+    planned,
+    resumed,
+    standing,
+)
 from tracekit_evaluators._selection import Makers, makers
+from tracekit_evaluators._sets import judge_sets
 from tracekit_evaluators._writer import ScoreWriter
 from tracekit_evaluators.asking import Desk, desk
 from tracekit_evaluators.budget import Budget
@@ -23,6 +35,7 @@ from tracekit_evaluators.cache import Cache
 from tracekit_evaluators.estimate import Forecast, forecast
 from tracekit_evaluators.judge import Judge, load
 from tracekit_evaluators.judge_traces import JudgeTraces
+from tracekit_evaluators.tasks import TaskSource, Trying, tried_before, try_all, trying
 
 if TYPE_CHECKING:
     from tracekit_collector.catalog import RunRecord
@@ -83,9 +96,13 @@ def evaluate(
     store: Store,
     *,
     judges: Sequence[JudgeSource] = (),
+    task: TaskSource | None = None,
     where: str | None = None,
     agent: str | None = None,
     dataset: DatasetSource | None = None,
+    split: str | None = None,
+    repeats: int | None = None,
+    timeout: float | None = None,
     expected_from: str | None = None,
     against: str | None = None,
     name: str | None = None,
@@ -100,7 +117,7 @@ def evaluate(
     trace_judges: bool = True,
     progress: bool = True,
 ) -> Run:
-    """Judge stored traces and keep the scores as a run.
+    """Judge stored traces, or those of a task that is tried now, and keep the scores as a run.
 
     A judge that fails costs its score, which then says why; the run goes on. A run that was killed can be resumed: what
     is already scored is not judged again.
@@ -108,16 +125,23 @@ def evaluate(
     Args:
         store: An open store.
         judges: Specs (`"latency?max=2"`), judges, or functions that take a `Subject`.
+        task: What is tried with the input of each case: a function, sync or async, or `package.module:function`. An
+            input that is a mapping is given by keywords where the task takes them. A try that raises or takes too long
+            is an outcome, and a trace like any other.
         where: A condition in SQL over the view `traces`; all traces when not given.
-        agent: `name` for all versions of an agent, or `name@version`.
-        dataset: A JSONL file or mappings with `case_id`, `input`, `expected`, `tags`; only traces that tried one of its
-            cases are judged, matched by case id, else by equal input.
+        agent: `name` for all versions of an agent, or `name@version`; with a task, whose traces its tries are.
+        dataset: Cases: `NAME`, `NAME@VERSION` or `NAME@VERSION:SPLIT` of the store's datasets, a JSONL, CSV or Parquet
+            file, or mappings with `case_id`, `input`, `expected`, `tags`. Only traces that tried one of them are
+            judged, matched by case id, else by equal input.
+        split: Only the dataset's cases of this split.
+        repeats: How many times a task tries each case; once when not given.
+        timeout: How long a try of a task may take, in seconds.
         expected_from: A run whose scores' metadata are the expectations, by trace, else by case. It also names the case
             and the repeat of a trace that does not name them itself.
         against: For judges that compare two tries at a case: a run, or an agent (`name`, `name@version`), whose traces
             are the other ones.
         name: What to call the run; made from the time when not given.
-        limit: The most traces to judge, the newest ones.
+        limit: The most traces to judge, the newest ones; with a task, the most cases to try, the first ones.
         samples: How many independent verdicts each judge that asks a model gives on each subject; 1 when not given.
         resume: A run to go on with, with the traces, cases and judges that it began with. Its judges need only be given
             where they cannot be loaded by name.
@@ -125,7 +149,7 @@ def evaluate(
         only_unscored: Whether to leave out what any run has scored already with the same judge.
         budget: What may be spent on models. When it is used up, what is left has the status `budget_exceeded`, and
             resuming with a new budget goes on there.
-        concurrency: The most judges that wait for an answer at once.
+        concurrency: The most judges that wait for an answer at once, and the most tries of a task.
         cache: Whether answers of models are kept in the store and used again.
         trace_judges: Whether what judges ask models is recorded as traces, linked to what is judged.
         progress: Whether to show a progress bar on a terminal.
@@ -146,16 +170,32 @@ def evaluate(
     if concurrency < 1:
         raise UsageError(f"concurrency must be at least 1, not {concurrency}")
     loaded = [load(judge) for judge in judges]
-    asked = Asked(where, agent, dataset, expected_from, against, name, limit, samples)
-    if resume is None and into is None:
-        plan = begun(store, planned(store, loaded, asked), name, concurrency)
-    else:
-        given = [key for key, value in vars(asked).items() if value is not None]
+    asked = Asked(where, agent, dataset, split, expected_from, against, name, limit, samples)
+    given = [
+        key for key, value in (*vars(asked).items(), ("repeats", repeats), ("timeout", timeout)) if value is not None
+    ]
+    if resume is not None or into is not None:
         if given or (resume is not None and into is not None):
             raise UsageError(
                 f"a resumed run keeps what it began with; leave out {', '.join(given) or 'resume or into'}"
             )
-        plan = resumed(store, resume, loaded) if resume is not None else extended(store, str(into), loaded)
+        if into is not None and task is not None:
+            raise UsageError("a task is tried in a run of its own; leave out task or into")
+    if resume is not None:
+        record = store.catalog.runs.find(resume)
+        _try(store, record, tried_before(record, task), concurrency=concurrency, progress=progress)
+        plan = resumed(store, record.id, loaded)
+    elif into is not None:
+        plan = extended(store, into, loaded)
+    elif task is not None:
+        how = trying(task, repeats=repeats, timeout=timeout, agent=agent)
+        record = begun_trying(store, loaded, asked, how, concurrency=concurrency)
+        _try(store, record, how, concurrency=concurrency, progress=progress)
+        plan = resumed(store, record.id, loaded)
+    elif repeats is not None or timeout is not None:
+        raise UsageError("repeats and timeout are for a task that is tried; name one, or leave them out")
+    else:
+        plan = begun(store, planned(store, loaded, asked), name, concurrency)
     lent = Desk(
         cache=Cache(store.location / "judge-cache.db") if cache else None,
         budget=Budget() if budget is None else budget,
@@ -171,6 +211,7 @@ def estimate(
     where: str | None = None,
     agent: str | None = None,
     dataset: DatasetSource | None = None,
+    split: str | None = None,
     expected_from: str | None = None,
     against: str | None = None,
     limit: int | None = None,
@@ -184,6 +225,7 @@ def estimate(
         where: A condition in SQL over the view `traces`.
         agent: An agent, or a version of it.
         dataset: Cases.
+        split: Only those of this split.
         expected_from: A run whose scores' metadata are the expectations.
         against: For judges that compare.
         limit: The most traces.
@@ -196,7 +238,7 @@ def estimate(
         UsageError: As for `evaluate`.
         NotFoundError: No trace matches.
     """
-    asked = Asked(where, agent, dataset, expected_from, against, None, limit, samples)
+    asked = Asked(where, agent, dataset, split, expected_from, against, None, limit, samples)
     plan = planned(store, [load(judge) for judge in judges], asked)
     return forecast(plan.targets(store), plan.ids, plan.samples)
 
@@ -231,6 +273,23 @@ def finish(store: Store, run_id: str, makers: Makers, more: Mapping[str, object]
     )
 
 
+def _try(store: Store, record: RunRecord, how: Trying | None, *, concurrency: int, progress: bool) -> None:
+    """Try what a run's task has not tried yet; nothing where the run judges stored traces."""
+    from tracekit_collector.terminal import progress as bar  # noqa: PLC0415 - the façade stays light
+
+    if how is None:
+        return
+    record = store.catalog.runs.update(record.id, status="running")
+    try:
+        with ExitStack() as shown:
+            total = len(kept(store.artifacts, str(record.selection["dataset"])).splitlines()) * how.repeats
+            advance = shown.enter_context(bar(f"trying {record.name}", total)) if progress else _silent
+            _blocking(lambda: try_all(store, record, how, concurrency=concurrency, advance=advance))
+    except BaseException:
+        store.catalog.runs.update(record.id, status="failed")
+        raise
+
+
 def _traces(store: Store, plan: Plan) -> JudgeTraces | None:
     asking = any(judge.declared.source == "llm" for judge in plan.judges)
     return JudgeTraces(store.inbox, plan.record.id) if asking and plan.record is not None else None
@@ -246,9 +305,10 @@ def _carried_out(store: Store, plan: Plan, lent: Desk, *, concurrency: int, prog
     targets = plan.targets(store)
     try:
         with desk(lent), ExitStack() as shown:
-            total = targets.count(plan.ids)
+            total = targets.count(plan.ids) + sum(judge.of_a_set for judge in plan.judges)
             advance = shown.enter_context(bar(f"judging {record.name}", total)) if progress else _silent
             pace = Pace(concurrency, advance, plan.samples)
+            judge_sets(store, plan, done, earlier, writer, advance)
             _blocking(lambda: judge_all(targets.of(plan.ids), plan.judges, done, writer, pace))
         writer.flush()
     except BaseException:

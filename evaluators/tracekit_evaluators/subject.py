@@ -23,12 +23,16 @@ class Case:
         repeat: Which try it is, from 0; `None` where the trace does not say.
         expected: Expectations by name (`output`, `tool_names`, `documents`, …); `None` where nobody stated any.
         tags: Words to slice by.
+        weight: How much it counts beside the others, above 0.
+        golden: Whether it must always pass.
     """
 
     id: str | None = None
     repeat: int | None = None
     expected: Mapping[str, object] | None = None
     tags: tuple[str, ...] = ()
+    weight: float = 1.0
+    golden: bool = False
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from tracekit.errors import SettingError
 from tracekit_collector.access import Access
-from tracekit_collector.service import Collector
+from tracekit_collector.service import Collector, Settling
 from tracekit_collector.store import Store
 
 COMMAND = [sys.executable, "-c", "from tracekit.cli import main; raise SystemExit(main())"]
@@ -434,3 +434,16 @@ def test_a_token_once_made_is_asked_for_at_both_doors(tmp_path):
                 assert call(body("grpc"), timeout=20, metadata=(("authorization", f"Bearer {token}"),)) == b""
         rows = store.sql("SELECT name, project FROM spans ORDER BY name").fetchall()
     assert rows == [("grpc", "library"), ("http", "library")]
+
+
+def test_the_lag_is_the_age_of_the_oldest_request_that_waits(tmp_path, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("tracekit_collector.settling.time.monotonic", lambda: clock[0])
+    with Store.open(tmp_path / "S") as store:
+        settling = Settling(store)
+        assert settling.lag(0) == 0
+        settling.arrived(1000)
+        clock[0] = 103.0
+        settling.arrived(500)
+        clock[0] = 105.0
+        assert (settling.lag(1500), settling.lag(1200), settling.lag(500), settling.lag(0)) == (5.0, 5.0, 2.0, 0.0)

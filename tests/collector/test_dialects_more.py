@@ -443,3 +443,24 @@ def test_a_crew_s_answer_is_its_raw_text() -> None:
 def test_usage_objects_of_all_providers(usage: object, counts: tuple[object, ...]) -> None:
     text = usage if isinstance(usage, str) else json.dumps(usage)
     assert _counts(_read({"gen_ai.operation.name": "chat", "gen_ai.usage.raw": text})) == counts
+
+
+def test_openllmetrys_langchain_tools_tell_their_callbacks_payload() -> None:
+    given = {
+        "input_str": "{'day': 'sunday'}",
+        "tags": [],
+        "metadata": {"a": 1},
+        "inputs": {"day": "sunday"},
+        "kwargs": {},
+    }
+    message = {"content": "10 to 16", "tool_call_id": "call_1", "type": "tool"}
+    columns = _read(
+        {
+            "traceloop.span.kind": "tool",
+            "traceloop.entity.name": "opening_hours",
+            "gen_ai.tool.call.arguments": json.dumps(given),
+            "gen_ai.tool.call.result": json.dumps({"output": message, "kwargs": {"name": "opening_hours"}}),
+        }
+    )
+    assert json.loads(columns["tool_arguments"]) == {"day": "sunday"}
+    assert columns["tool_result"] == "10 to 16"

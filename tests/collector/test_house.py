@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tracekit.errors import SettingError
-from tracekit_collector import compaction
+from tracekit_collector import compaction, joining
 from tracekit_collector.compaction import compact, joinable, rewrite
 from tracekit_collector.house import House
 from tracekit_collector.lake import DataFile, Lake, to_arrow
@@ -73,8 +73,8 @@ def test_of_a_span_that_came_twice_the_one_that_was_received_last_stays(store: S
 def test_a_joined_file_has_bloom_filters_and_row_groups_in_order_of_time(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compaction, "GROUP_ROWS", 10)
-    monkeypatch.setattr(compaction, "WINDOW_ROWS", 5)
+    monkeypatch.setattr(joining, "GROUP_ROWS", 10)
+    monkeypatch.setattr(joining, "WINDOW_ROWS", 5)
     for part in range(4):
         store.append("spans", [span(trace) for trace in range(part, 100, 4)])
     compact(store.lake, "spans", every=True)

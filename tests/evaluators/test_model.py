@@ -47,7 +47,7 @@ def model(model_server, monkeypatch) -> OpenAIModel:
         waits.append(seconds)
         await sleep(0)
 
-    monkeypatch.setattr("tracekit_evaluators.models.openai.asyncio.sleep", noted)
+    monkeypatch.setattr("tracekit_evaluators.models._retry.asyncio.sleep", noted)
     made = openai(model="judge-1", base_url=model_server.url)
     made.waits = waits
     return made

@@ -171,6 +171,7 @@ def test_openllmetrys_langchain_makes_one_tree_with_our_decorators(clients_desk:
     check_tree(trace)
     assert len(models.requests) == 2
     assert {call.name for call in trace.tool_calls} == {"opening_hours"}
+    assert {json.dumps(call.arguments) for call in trace.tool_calls} == {'{"day": "sunday"}'}
     assert {"tracekit", "opentelemetry.instrumentation.langchain"} <= scopes
 
 

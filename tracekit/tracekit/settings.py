@@ -92,9 +92,7 @@ SETTINGS: dict[str, Setting] = {
         ),
         Setting("host", ("TRACEKIT_HOST",), "127.0.0.1", "The address that the collector listens on."),
         Setting("port", ("TRACEKIT_PORT",), "4318", "The port that the collector listens on for HTTP."),
-        Setting(
-            "grpc_port", ("TRACEKIT_GRPC_PORT",), "4317", "The port that it listens on for gRPC; off opens no such door."
-        ),
+        Setting("grpc_port", ("TRACEKIT_GRPC_PORT",), "4317", "The port that it listens on for gRPC; off opens none."),
         Setting("tls_cert", ("TRACEKIT_TLS_CERT",), None, "File of the collector's certificate chain, for TLS."),
         Setting("tls_key", ("TRACEKIT_TLS_KEY",), None, "File of that certificate's private key."),
         Setting(
@@ -118,12 +116,12 @@ SETTINGS: dict[str, Setting] = {
         ),
         Setting("forward", ("TRACEKIT_FORWARD",), None, "OTLP endpoints that get a copy, with spaces between."),
         Setting("forward_mb", ("TRACEKIT_FORWARD_MB",), "1024", "How many MiB may wait to be forwarded."),
-        Setting(
-            "insecure", ("TRACEKIT_INSECURE",), "0", "1 lets other machines in although no token was ever made."
-        ),
+        Setting("insecure", ("TRACEKIT_INSECURE",), "0", "1 lets other machines in although no token was ever made."),
         Setting("judge_model", ("TRACEKIT_JUDGE_MODEL",), None, "The model that judges ask unless told otherwise."),
         Setting("openai_base_url", ("OPENAI_BASE_URL",), None, "Base URL of an OpenAI-compatible model server."),
         Setting("openai_api_key", ("OPENAI_API_KEY",), None, "Key for that server; never written anywhere."),
+        Setting("anthropic_base_url", ("ANTHROPIC_BASE_URL",), None, "Base URL of a server of Anthropic's messages."),
+        Setting("anthropic_api_key", ("ANTHROPIC_API_KEY",), None, "Key for that server; never written anywhere."),
     )
 }
 

@@ -1,9 +1,10 @@
-"""The catalog: agents, versions, aliases and runs, in SQLite or PostgreSQL."""
+"""The catalog: agents, versions, aliases, runs and datasets, in SQLite or PostgreSQL."""
 
 from __future__ import annotations
 
 from tracekit_collector.catalog.agents import Agents, AgentVersion
 from tracekit_collector.catalog.database import Catalog
+from tracekit_collector.catalog.datasets import Datasets, DatasetVersion
 from tracekit_collector.catalog.runs import RunRecord, Runs
 
-__all__ = ["AgentVersion", "Agents", "Catalog", "RunRecord", "Runs"]
+__all__ = ["AgentVersion", "Agents", "Catalog", "DatasetVersion", "Datasets", "RunRecord", "Runs"]

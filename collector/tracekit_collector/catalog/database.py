@@ -31,11 +31,12 @@ from tracekit._locks import held
 from tracekit.errors import StoreError, StoreVersionError
 from tracekit_collector.catalog.agents import Agents
 from tracekit_collector.catalog.audit import Audit
+from tracekit_collector.catalog.datasets import Datasets
 from tracekit_collector.catalog.runs import Runs
-from tracekit_collector.catalog.tables import METADATA, REQUESTS, RUNS, VERSIONS
+from tracekit_collector.catalog.tables import DATASET_VERSIONS, METADATA, REQUESTS, RUNS, VERSIONS
 from tracekit_collector.catalog.tokens import Tokens
 
-REVISION = "002"
+REVISION = "003"
 _BUSY_SECONDS = 30
 _MIGRATING_SECONDS = 60
 _ASKED_AT_ONCE = 500
@@ -64,6 +65,7 @@ class Catalog:
             raise StoreError(f"cannot open the catalog {url}: {_cause(error)}") from error
         self.agents = Agents(self.transaction, self.reading)
         self.runs = Runs(self.transaction, self.reading, self.agents)
+        self.datasets = Datasets(self.transaction, self.reading)
         self.audit = Audit(self.transaction, self.reading)
         self.tokens = Tokens(self.transaction, self.reading)
 
@@ -127,9 +129,10 @@ class Catalog:
             return int(connection.execute(delete(REQUESTS).where(REQUESTS.c.settled_at < before)).rowcount)
 
     def all_text(self) -> str:
-        """All that runs and agent versions say, as one text in which a digest can be looked for."""
+        """All that runs, agent versions and datasets say, as one text in which a digest can be looked for."""
         with self.reading() as connection:
-            rows = [*connection.execute(select(RUNS)), *connection.execute(select(VERSIONS))]
+            tables = (RUNS, VERSIONS, DATASET_VERSIONS)
+            rows = [row for table in tables for row in connection.execute(select(table))]
         return "\n".join(str(tuple(row)) for row in rows)
 
     def faults(self) -> list[str]:

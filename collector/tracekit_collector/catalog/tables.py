@@ -152,3 +152,26 @@ MARKS = Table(  # how far a job that goes over the store again and again has com
     Column("value", String(400), nullable=False),
     Column("moved_at", DateTime, nullable=False),
 )
+
+DATASETS = Table(
+    "datasets",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(200), nullable=False, unique=True),
+    Column("created_at", DateTime, nullable=False),
+)
+
+DATASET_VERSIONS = Table(
+    "dataset_versions",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("dataset_id", ForeignKey("datasets.id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("digest", String(64), nullable=False),  # of the artifact that holds the cases
+    Column("cases", Integer, nullable=False),
+    Column("splits", JSON, nullable=False),  # cases by split
+    Column("note", String(1000), nullable=False),
+    Column("created_by", String(200)),
+    Column("created_at", DateTime, nullable=False),
+    UniqueConstraint("dataset_id", "number"),
+)

@@ -1,10 +1,10 @@
-"""Reading a model's answer as a verdict: one JSON object with evidence, reasoning and verdict."""
+"""Reading a model's answer: the JSON object in it, and for a judge of one verdict, that verdict with its evidence."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 _FENCED = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL | re.IGNORECASE)
@@ -48,23 +48,24 @@ def read_answer(text: str, verdicts: Sequence[str]) -> Answer | Unreadable:
         Answer(verdict='pass', reasoning='ok', evidence=())
     """
     fault = "it holds no JSON object"
-    for value in _objects(text):
-        answer = _answer(value, verdicts)
+    for value in objects(text):
+        answer = read_verdict(value, verdicts)
         if isinstance(answer, Answer):
             return answer
         fault = answer.fault
     return Unreadable(fault)
 
 
-def _answer(value: dict[str, object], verdicts: Sequence[str]) -> Answer | Unreadable:
+def read_verdict(value: Mapping[str, object], verdicts: Sequence[str]) -> Answer | Unreadable:
+    """The verdict that one decoded object holds."""
     given = value.get("verdict")
-    verdict = "" if isinstance(given, bool) or not isinstance(given, (str, int)) else str(given).strip().lower()
+    verdict = word(given)
     if verdict not in verdicts:
         return Unreadable(f"its verdict is {given!r:.100}" if "verdict" in value else "it has no verdict")
     reasoning = value.get("reasoning")
     evidence = value.get("evidence")
     items = evidence if isinstance(evidence, list) else []
-    pairs = [_pair(item) for item in items]
+    pairs = [quoted(item) for item in items]
     return Answer(
         verdict,
         reasoning if isinstance(reasoning, str) else "",
@@ -72,14 +73,21 @@ def _answer(value: dict[str, object], verdicts: Sequence[str]) -> Answer | Unrea
     )
 
 
-def _pair(item: object) -> tuple[str, str | None]:
+def word(given: object) -> str:
+    """A verdict as it was offered: case and space around it do not matter, and a level may be a number."""
+    return "" if isinstance(given, bool) or not isinstance(given, (str, int)) else str(given).strip().lower()
+
+
+def quoted(item: object) -> tuple[str, str | None]:
+    """A quote and the span that it is said to stand in."""
     if isinstance(item, str):
         return item.strip(), None
     quote, span = (item.get("quote"), item.get("span_id")) if isinstance(item, dict) else (None, None)
     return quote.strip() if isinstance(quote, str) else "", span if isinstance(span, str) else None
 
 
-def _objects(text: str) -> Iterator[dict[str, object]]:
+def objects(text: str) -> Iterator[dict[str, object]]:
+    """The JSON objects in a model's answer, the likeliest one to be meant first."""
     for candidate in (text, *reversed(_FENCED.findall(text))):
         try:
             value = json.loads(candidate)

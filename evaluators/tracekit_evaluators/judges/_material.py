@@ -1,12 +1,21 @@
-"""The parts of a trace that a model is shown, and where a quote from them stands."""
+"""The parts of a subject that a model is shown, and where a quote from them stands."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from tracekit_evaluators.score import Evidence, clean
 from tracekit_evaluators.subject import Subject, as_text
+
+if TYPE_CHECKING:
+    from tracekit_collector.trace import Span
+
+_STEPS = ("llm", "tool", "retriever", "agent", "workflow", "task", "chain", "guardrail")
+_STEP_TEXT = 1_500
+EVERYTHING = ("instructions", "conversation", "tools", "documents", "output", "expected")
+"""What is shown unless a judge asks for other parts."""
 
 
 @dataclass(frozen=True)
@@ -28,22 +37,26 @@ class Piece:
     own: bool = True
 
 
-def material(subject: Subject, *, max_chars: int) -> list[Piece]:
+def material(subject: Subject, *, max_chars: int, show: Sequence[str] = EVERYTHING) -> list[Piece]:
     """What a model is shown of a subject: input, conversation, tools, documents, output, expectations.
 
     Args:
-        subject: What is judged; it must have an output.
+        subject: What is judged; it must have an output where that is shown.
         max_chars: The most to show, in characters. The longest parts are cut, in the middle.
+        show: Which parts, in order: `instructions`, `conversation`, `offered` (tools), `tools` (called), `steps`,
+            `documents`, `output`, `expected`, or `session`: all turns with their tools and documents.
 
     Raises:
         MissingInput: The trace has no output.
     """
-    pieces = [piece for piece in _pieces(subject) if piece.text.strip()]
+    pieces = [piece for part in show for piece in _PARTS[part](subject) if piece.text.strip()]
+    return fitted(pieces, max_chars)
+
+
+def fitted(pieces: Sequence[Piece], max_chars: int) -> list[Piece]:
+    """Pieces with what the model sees of each, all together no longer than a number of characters."""
     longest = _limit([len(piece.text) for piece in pieces], max_chars)
-    return [
-        Piece(piece.label, piece.span_id, piece.text, f"[{piece.label}]\n{_cut(piece.text, longest)}", piece.own)
-        for piece in pieces
-    ]
+    return [replace(piece, shown=f"[{piece.label}]\n{_cut(piece.text, longest)}") for piece in pieces]
 
 
 def evidence(quote: str, span_id: str | None, pieces: Sequence[Piece]) -> Evidence | None:
@@ -64,35 +77,113 @@ def evidence(quote: str, span_id: str | None, pieces: Sequence[Piece]) -> Eviden
     return Evidence((named or holding)[0].span_id, quote)
 
 
-def _pieces(subject: Subject) -> Iterator[Piece]:
-    trace = subject.trace
-    root = next((span.span_id for span in trace.spans if span.parent_span_id is None), None)
-    output = subject.output_text
-    if trace.system_instructions:
-        yield _piece("the agent's instructions", None, trace.system_instructions)
+def count(subject: Subject, over: str) -> int:
+    """How many of its numbered elements a subject shows: `documents`, `tools`, `steps` or `session` (turns).
+
+    Those without content are shown too, so that each number is a place.
+    """
+    if over == "session":
+        return len(subject.turns)
+    return {"documents": len(subject.documents), "tools": len(subject.tool_calls), "steps": len(_acting(subject))}[over]
+
+
+def piece(label: str, span_id: str | None, value: object, *, own: bool = True) -> Piece:
+    """A part of a subject, with the span named in its heading."""
+    where = f", span {span_id}" if span_id else ""
+    return Piece(clean(label + where), span_id, "" if value is None else clean(as_text(value)), own=own)
+
+
+def _root(subject: Subject) -> str | None:
+    return next((span.span_id for span in subject.trace.spans if span.parent_span_id is None), None)
+
+
+def _instructions(subject: Subject) -> Iterator[Piece]:
+    yield piece("the agent's instructions", None, subject.trace.system_instructions)
+
+
+def _conversation(subject: Subject) -> Iterator[Piece]:
     turns = list(_turns(subject))
-    if len(turns) > 2:
+    if len(turns) > 2 and subject.span is None:
         yield from turns
-    elif subject.input is not None:
-        yield _piece("input", root, subject.input)
+    else:
+        yield piece("input", _root(subject) if subject.span is None else subject.span.span_id, subject.input)
+
+
+def _tools(subject: Subject) -> Iterator[Piece]:
     for place, call in enumerate(subject.tool_calls, start=1):
         heading = f"tool call {place}: {call.name}"
-        yield _piece(f"{heading}, arguments", call.span_id, call.arguments)
+        yield piece(f"{heading}, arguments", call.span_id, "(none)" if call.arguments is None else call.arguments)
         word = "error" if call.status == "error" else "result"
         told = (call.error or {}).get("message") if call.result is None else call.result
-        yield _piece(f"{heading}, {word}", call.span_id, told)
+        yield piece(f"{heading}, {word}", call.span_id, told)
+
+
+def _offered(subject: Subject) -> Iterator[Piece]:
+    offered: dict[str, object] = {}
+    for trace in subject.turns:
+        for span in trace.spans:
+            for each in span.offered:
+                offered.setdefault(as_text(each.get("name") or each), each)
+    for name, each in offered.items():
+        yield piece(f"tool offered: {name}", None, each)
+
+
+def _steps(subject: Subject) -> Iterator[Piece]:
+    for place, span in enumerate(_acting(subject), start=1):
+        name = f"step {place}: {span.step} {span.name}" + (f" of {span.model}" if span.model else "")
+        failed = f"\nfailed: {span.error_message or span.error_type or 'error'}" if span.failed else ""
+        given = _cut(span.input or "(unknown)", _STEP_TEXT)
+        yield piece(name, span.span_id, f"in: {given}\nout: {_cut(span.output or '(nothing)', _STEP_TEXT)}{failed}")
+
+
+def _acting(subject: Subject) -> list[Span]:
+    return [
+        span
+        for trace in subject.turns
+        for span in trace.spans
+        if span.step in _STEPS and span.same_as is None and span.parent_span_id is not None
+    ]
+
+
+def _documents(subject: Subject) -> Iterator[Piece]:
     for place, document in enumerate(subject.documents, start=1):
-        yield _piece(f"document {place}: {document.id}", document.span_id, document.content)
-    yield _piece("output", root, output)
+        content = "(no content is recorded)" if document.content in (None, "") else document.content
+        yield piece(f"document {place}: {document.id}", document.span_id, content)
+
+
+def _output(subject: Subject) -> Iterator[Piece]:
+    yield piece("output", _root(subject) if subject.span is None else subject.span.span_id, subject.output_text)
+
+
+def _expected(subject: Subject) -> Iterator[Piece]:
     if subject.expected:
-        yield Piece(
-            "expected (for comparison, not part of the trace)", None, clean(as_text(dict(subject.expected))), own=False
-        )
+        yield piece("expected (for comparison, not part of the trace)", None, dict(subject.expected), own=False)
 
 
-def _piece(label: str, span_id: str | None, value: object) -> Piece:
-    where = f", span {span_id}" if span_id else ""
-    return Piece(clean(label + where), span_id, "" if value is None else clean(as_text(value)))
+def _session(subject: Subject) -> Iterator[Piece]:
+    for place, trace in enumerate(subject.turns, start=1):
+        root = next((span.span_id for span in trace.spans if span.parent_span_id is None), None)
+        yield piece(f"turn {place}, the user", root, trace.input)
+        for call in trace.tool_calls:
+            told = (call.error or {}).get("message") if call.result is None else call.result
+            words = f"{as_text(call.arguments)} -> {call.status}: {as_text(told)}"
+            yield piece(f"turn {place}, tool call {call.name}", call.span_id, words)
+        for document in trace.documents:
+            yield piece(f"turn {place}, document {document.id}", document.span_id, document.content)
+        yield piece(f"turn {place}, the agent", root, trace.output or "(no answer)")
+
+
+_PARTS: dict[str, Callable[[Subject], Iterator[Piece]]] = {
+    "instructions": _instructions,
+    "conversation": _conversation,
+    "offered": _offered,
+    "tools": _tools,
+    "steps": _steps,
+    "documents": _documents,
+    "output": _output,
+    "expected": _expected,
+    "session": _session,
+}
 
 
 def _turns(subject: Subject) -> Iterator[Piece]:
@@ -105,7 +196,7 @@ def _turns(subject: Subject) -> Iterator[Piece]:
             if isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("content"), str)
         ]
         if texts and message.get("role") in ("user", "assistant"):
-            yield _piece(f"turn of the {message['role']}", None, "\n".join(texts))
+            yield piece(f"turn of the {message['role']}", None, "\n".join(texts))
 
 
 def _limit(sizes: Sequence[int], total: int) -> int:

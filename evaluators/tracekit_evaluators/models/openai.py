@@ -6,7 +6,6 @@ refuses the one before; the form that worked is the first one tried next time.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,11 +14,12 @@ import httpx
 
 from tracekit.errors import SettingError
 from tracekit.settings import setting
+from tracekit_evaluators.models._http import Wire, at, count, said
 from tracekit_evaluators.models._retry import Fault, patiently
 from tracekit_evaluators.models.chat import Completion, Request
 from tracekit_evaluators.models.limits import Limiter
 from tracekit_evaluators.models.price import price
-from tracekit_evaluators.score import Refused, TimedOut
+from tracekit_evaluators.score import Refused
 
 _FORMS = ("json_schema", "json_object", "text")
 _FINAL = ("context_length_exceeded", "model_not_found")
@@ -93,11 +93,11 @@ class OpenAIModel:
     limits: tuple[float | None, float | None] = (None, None)
     _form: int = field(default=0, init=False, repr=False)
     _left_out: set[str] = field(default_factory=set, init=False, repr=False)
-    _client: httpx.AsyncClient | None = field(default=None, init=False, repr=False)
-    _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False, repr=False)
+    _wire: Wire = field(init=False, repr=False)
     _limiter: Limiter = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self._wire = Wire(f"{self.model} at {self.base_url}", self.timeout)
         self._limiter = Limiter(requests_per_minute=self.limits[0], tokens_per_minute=self.limits[1])
 
     @property
@@ -113,18 +113,18 @@ class OpenAIModel:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        await self._wire.aclose()
 
     async def _once(self, request: Request) -> Completion:
-        form = self._form
+        form, url = self._form, f"{self.base_url}/chat/completions"
+        key = setting("openai_api_key")
+        headers = {"authorization": f"Bearer {key}"} if key else {}
         while True:
-            status, headers, body = await self._post(self._payload(request, _FORMS[form]))
+            status, headers, body = await self._wire.post(url, self._payload(request, _FORMS[form]), headers)
             if status == httpx.codes.OK:
                 self._form = form
                 return self._completion(body)
-            message, code = _said(body)
+            message, code = said(body)
             if code in _FILTERED or any(word in message for word in _FILTERED):
                 raise Refused(f"{self.model}: the content filter refused the request: {message}")
             refused = status in (400, 404, 415, 422, 501) and code not in _FINAL
@@ -136,30 +136,11 @@ class OpenAIModel:
 
     def _without(self, message: str) -> bool:
         """Leave out the parameter that the server says it does not know; whether there was one."""
-        for name in ("max_tokens", "temperature", "seed"):
+        for name in ("max_tokens", "temperature", "seed", "top_logprobs", "logprobs"):
             if name in message and name not in self._left_out:
                 self._left_out.add(name)
                 return True
         return False
-
-    async def _post(self, payload: Mapping[str, object]) -> tuple[int, httpx.Headers, object]:
-        key = setting("openai_api_key")
-        headers = {"authorization": f"Bearer {key}"} if key else {}
-        sending = self._open().post(f"{self.base_url}/chat/completions", json=payload, headers=headers)
-        try:
-            # httpx's own limits begin anew with each chunk; a server that drips would never reach them.
-            response = await asyncio.wait_for(sending, self.timeout)
-        except (asyncio.TimeoutError, httpx.TimeoutException):
-            raise TimedOut(f"{self.model} at {self.base_url} did not answer within {self.timeout:g} s") from None
-        except httpx.HTTPError as error:
-            raise Fault(f"{type(error).__name__}: {error}", retryable=True) from None
-        try:
-            body: object = response.json()
-        except ValueError:
-            if response.status_code == httpx.codes.OK:
-                raise Fault("the answer is not JSON", retryable=True) from None
-            body = response.text[:300]
-        return response.status_code, response.headers, body
 
     def _payload(self, request: Request, form: str) -> dict[str, object]:
         messages = [dict(message) for message in request.messages]
@@ -171,6 +152,8 @@ class OpenAIModel:
             payload["temperature"] = self.temperature
         if self.seed is not None and "seed" not in self._left_out:
             payload["seed"] = self.seed + request.sample
+        if request.logprobs and not {"logprobs", "top_logprobs"} & self._left_out:
+            payload |= {"logprobs": True, "top_logprobs": request.logprobs}
         if request.schema is not None:
             if form == "json_schema":
                 wanted = {"name": "verdict", "strict": True, "schema": dict(request.schema)}
@@ -185,20 +168,20 @@ class OpenAIModel:
         return payload
 
     def _completion(self, body: object) -> Completion:
-        first = _at(body, "choices", 0)
+        first = at(body, "choices", 0)
         if not isinstance(first, dict):
             raise Fault(f"the answer holds no choice: {json.dumps(body)[:200]}", retryable=True)
-        refusal = _at(first, "message", "refusal")
+        refusal = at(first, "message", "refusal")
         if isinstance(refusal, str) and refusal:
             raise Refused(f"{self.model} refused: {refusal[:500]}")
         reason = first.get("finish_reason")
         if reason == "content_filter":
             raise Refused(f"{self.model}: the content filter cut the answer off")
-        text = _at(first, "message", "content")
-        served = _at(body, "model")
-        read, wrote = _count(body, "prompt_tokens"), _count(body, "completion_tokens")
-        cached = _count(body, "prompt_tokens_details", "cached_tokens")
-        fingerprint = _at(body, "system_fingerprint")
+        text = at(first, "message", "content")
+        served = at(body, "model")
+        read, wrote = count(body, "prompt_tokens"), count(body, "completion_tokens")
+        cached = count(body, "prompt_tokens_details", "cached_tokens")
+        fingerprint = at(body, "system_fingerprint")
         return Completion(
             text=text if isinstance(text, str) else "",
             model=served if isinstance(served, str) else self.model,
@@ -208,38 +191,18 @@ class OpenAIModel:
             cached_tokens=cached,
             cost_usd=price(self.model, read, wrote, cached, provider=self.provider, base_url=self.base_url),
             detail={"system_fingerprint": fingerprint} if fingerprint else {},
+            logprobs=_likely(at(first, "logprobs", "content")),
         )
 
-    def _open(self) -> httpx.AsyncClient:
-        loop = asyncio.get_running_loop()
-        if self._client is None or self._loop is not loop:
-            # A client's connections belong to the event loop that opened them.
-            limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
-            self._client, self._loop = httpx.AsyncClient(timeout=self.timeout, limits=limits), loop
-        return self._client
 
-
-def _said(body: object) -> tuple[str, str]:
-    """An error's message and code, in the forms that servers write them."""
-    error = body.get("error", body) if isinstance(body, dict) else body
-    if isinstance(error, dict):
-        inner = _at(error, "innererror", "code")
-        message = error.get("message") or error.get("detail") or json.dumps(error)
-        return str(message)[:300], str(error.get("code") or inner or error.get("type") or "")
-    return str(error)[:300], ""
-
-
-def _at(value: object, *path: str | int) -> object:
-    for step in path:
-        if isinstance(value, dict):
-            value = value.get(step)
-        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
-            value = value[step]
-        else:
-            return None
-    return value
-
-
-def _count(body: object, *path: str) -> int | None:
-    value = _at(body, "usage", *path)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+def _likely(content: object) -> list[dict[str, object]]:
+    """The tokens of an answer, each with the likeliest ones at its place; empty where the server does not say."""
+    tokens: list[dict[str, object]] = []
+    for each in content if isinstance(content, list) else []:
+        token, top = at(each, "token"), at(each, "top_logprobs")
+        if not isinstance(token, str) or not isinstance(top, list):
+            return []
+        pairs = [(at(one, "token"), at(one, "logprob")) for one in top]
+        kept = [[text, float(value)] for text, value in pairs if isinstance(text, str) and isinstance(value, (int, float))]
+        tokens.append({"token": token, "top": kept})
+    return tokens

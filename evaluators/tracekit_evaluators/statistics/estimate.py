@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,9 @@ class Estimate:
         n: How many independent values it rests on.
         method: The method's name, or the reason why there is no interval.
         standard_error: The standard error, where the method has one.
+        clusters: How many groups of values that share something it rests on, where they were told apart.
+        design_effect: By how much these groups widen the variance, (SE with / SE without)².
+        warning: What a reader should know before trusting the interval.
     """
 
     value: float | None
@@ -34,9 +37,12 @@ class Estimate:
     n: int
     method: str
     standard_error: float | None = None
+    clusters: int | None = None
+    design_effect: float | None = None
+    warning: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("value", "low", "high", "standard_error"):
+        for name in ("value", "low", "high", "standard_error", "design_effect"):
             number = getattr(self, name)
             if number is not None and not math.isfinite(number):
                 object.__setattr__(self, name, None)
@@ -49,14 +55,13 @@ class Estimate:
         """The same estimate with its interval kept inside what the quantity can be."""
         if self.low is None or self.high is None or (self.low >= low and self.high <= high):
             return self
-        return Estimate(
-            self.value,
-            max(low, self.low),
-            min(high, self.high),
-            self.n,
-            f"{self.method}, kept inside [{low:g}, {high:g}]",
-            self.standard_error,
-        )
+        method = f"{self.method}, kept inside [{low:g}, {high:g}]"
+        return replace(self, low=max(low, self.low), high=min(high, self.high), method=method)
+
+    @property
+    def effective_n(self) -> float | None:
+        """How many independent values would say as much; `None` where no groups were told apart."""
+        return None if not self.design_effect else self.n / self.design_effect
 
     def to_dict(self) -> dict[str, object]:
         """The estimate as a metric: `value`, `low`, `high`, `n`, `method`."""
