@@ -39,6 +39,44 @@ _RETAINING = "retaining"  # said in the log of what was acknowledged
 AVAILABLE = sys.platform == "linux" and _COMPILER is not None
 
 
+class Disk:
+    """A disk that is full when told to be, for programs that are started with its environment.
+
+    Args:
+        folder: An empty folder for what it needs.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        assert _COMPILER is not None
+        library, state = folder / "faults.so", folder / "state"
+        words = [_COMPILER, "-shared", "-fPIC", "-O1", "-o", str(library), str(_HERE / "_faults.c"), "-ldl"]
+        subprocess.run(words, check=True)
+        state.write_bytes(bytes(_STATE.size))
+        with state.open("r+b") as file:
+            self._memory = mmap.mmap(file.fileno(), _STATE.size)
+        self.environment = {"LD_PRELOAD": str(library), "FAULTS_STATE": str(state)}
+
+    def set(self, place: Path, at: int, mode: int, until: int) -> None:
+        """From the next of the events below a path on that is the `at`-th: kill, or be full until another."""
+        self._memory[:] = _STATE.pack(0, at, mode, until, os.fsencode(place.resolve()), b"", b"", b"")
+
+    def fill(self, place: Path) -> None:
+        """Leave no space for what is below a path."""
+        self.set(place, 1, _FULL, 1 << 60)
+
+    def free(self) -> None:
+        """Have space again."""
+        self._memory[:] = bytes(_STATE.size)
+
+    def state(self) -> tuple[int, int, int, int, bytes, bytes, bytes, bytes]:
+        """What was set, how many events there were, and at what it happened."""
+        return _STATE.unpack(self._memory[:])  # type: ignore[return-value]  # as the format says
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._memory.close()
+
+
 class Faults:
     """Runs trials.
 
@@ -47,20 +85,9 @@ class Faults:
     """
 
     def __init__(self, folder: Path) -> None:
-        assert _COMPILER is not None
-        library, self._state = folder / "faults.so", folder / "state"
-        words = [_COMPILER, "-shared", "-fPIC", "-O1", "-o", str(library), str(_HERE / "_faults.c"), "-ldl"]
-        subprocess.run(words, check=True)
-        self._state.write_bytes(bytes(_STATE.size))
-        with self._state.open("r+b") as file:
-            self._memory = mmap.mmap(file.fileno(), _STATE.size)
+        self._disk = Disk(folder)
         self._journal = folder / "journal"
-        environment = {
-            **os.environ,
-            "LD_PRELOAD": str(library),
-            "FAULTS_STATE": str(self._state),
-            "FAULTS_JOURNAL": str(self._journal),
-        }
+        environment = {**os.environ, **self._disk.environment, "FAULTS_JOURNAL": str(self._journal)}
         self._server = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
@@ -82,7 +109,7 @@ class Faults:
         return self._trial(store, seed, at, _FULL, until)
 
     def _trial(self, store: Path, seed: int, at: int, mode: int, until: int) -> int:
-        self._memory[:] = _STATE.pack(0, at, mode, until, os.fsencode(store.resolve()), b"", b"", b"")
+        self._disk.set(store, at, mode, until)
         assert self._server.stdin is not None
         assert self._server.stdout is not None
         self._server.stdin.write(json.dumps([str(store), seed]) + "\n")
@@ -91,7 +118,7 @@ class Faults:
 
     def step(self) -> str:
         """What the last trial was doing when it was killed or the disk was full."""
-        *_, root, what, where, phase = _STATE.unpack(self._memory[:])
+        *_, root, what, where, phase = self._disk.state()
         said = (os.fsdecode(each.partition(b"\0")[0]) for each in (phase, what, where, root))
         name, call, path, store = said
         return _step(name, call, path.removeprefix(store)) if call else "none"
@@ -107,7 +134,7 @@ class Faults:
         self._server.stdin.close()
         self._server.wait()
         self._server.stdout.close()
-        self._memory.close()
+        self._disk.close()
 
 
 def _step(phase: str, call: str, path: str) -> str:

@@ -179,6 +179,8 @@ def figures(
     made = templates(requests)
     size = sum(len(each.body) for each in made) / sum(each.spans for each in made)
     yield {"figure": "load", "bytes_a_span": round(size), "spans_a_request": made[0].spans, "clients": clients}
+    # What else runs on the machine takes from the figures; the load averages tell how much there was.
+    yield {"figure": "machine", "cores": os.cpu_count(), "load_average": _load_average()}
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         yield from _baseline(Path(scratch), made)
         store = Path(scratch) / "store"
@@ -225,6 +227,7 @@ def _full(
         "refused_requests": load.refused,
         "collector_cpu_us_a_span": round(cpu / max(1, load.acknowledged) * 1e6, 1),
         "load_cpu_us_a_span": round(own / max(1, load.acknowledged) * 1e6, 1),
+        "load_average": _load_average(),
     }
     yield {"figure": "ack_ms_at_full_load", **_ack(load)}
     memory = collector.rss[began:]
@@ -236,6 +239,10 @@ def _full(
         "slope_mb_a_minute": round(_slope(half) * 60 / 2**20, 1),
     }
     return load.acknowledged
+
+
+def _load_average() -> list[float]:
+    return [round(each, 1) for each in os.getloadavg()]
 
 
 def _ack(load: Load) -> dict[str, object]:

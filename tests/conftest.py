@@ -24,6 +24,6 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run each test in an empty folder, free of the machine's settings."""
     monkeypatch.chdir(tmp_path)
     for name in list(os.environ):
-        if name.startswith(("TRACEKIT_", "OTEL_", "OPENAI_")) and name != "TRACEKIT_SHARED":
+        if name.startswith(("TRACEKIT_", "OTEL_", "OPENAI_", "ANTHROPIC_")) and name != "TRACEKIT_SHARED":
             monkeypatch.delenv(name)
     monkeypatch.setenv("TRACEKIT_SPOOL", str(tmp_path / "spool"))  # not the machine's cache folder

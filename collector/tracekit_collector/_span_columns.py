@@ -13,7 +13,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tracekit.errors import DecodeError
 from tracekit_collector import anyvalue, folding
@@ -28,6 +28,7 @@ LAST_NS = 2**63 - 1
 _DAY_NS = 86_400 * 10**9
 _NO_TRACE = bytes(16)
 _NO_SPAN = bytes(8)
+_from_bytes = int.from_bytes
 _DROPPED = ("dropped_attributes_count", "dropped_events_count", "dropped_links_count")
 _CLOCK = frozenset({"date", "start_time"})  # columns that follow from start_ns
 
@@ -57,11 +58,11 @@ class SpanColumns:
     def __init__(self, *, fold: bool = True) -> None:
         self._fold = fold
         self._derived: list[dict[str, object]] = []
-        self._own: dict[str, list[object]] = {name: [] for name in _OWN}
+        self._own: list[tuple[object, ...]] = []
         self.keys = array("Q")
 
     def __len__(self) -> int:
-        return len(self._derived)
+        return len(self._own)
 
     def add(self, request: ExportTraceServiceRequest, *, received_ns: int) -> list[Refusal]:
         """Append the spans of a request; returns what was refused, and why.
@@ -76,16 +77,15 @@ class SpanColumns:
             known = resource_columns(resource)
             resource_text = anyvalue.resource_text(resource_spans.resource, resource_spans.schema_url)
             for scope_spans in resource_spans.scope_spans:
-                before = len(self._derived)
-                self._add_scope(scope_spans, resource, known, refusals)
-                count = len(self._derived) - before
-                same = (
-                    ("resource", resource_text),
-                    ("scope", anyvalue.scope_text(scope_spans.scope, scope_spans.schema_url)),
-                    ("received_at", received_ns // 1000),
-                )
-                for name, value in same:
-                    self._own[name].extend(repeat(value, count))
+                scope = scope_spans.scope
+                same = (resource_text, anyvalue.scope_text(scope, scope_spans.schema_url), received_ns // 1000)
+                said = (resource, known, scope.name, scope.version)
+                for span in scope_spans.spans:
+                    try:
+                        self._add_span(span, *said, same)
+                    except DecodeError as error:
+                        what = f"span {span.name!r} ({span.trace_id.hex()}/{span.span_id.hex()})"
+                        refusals.append(Refusal(what, str(error)))
         return refusals
 
     def named(self) -> set[tuple[str, str]]:
@@ -95,9 +95,10 @@ class SpanColumns:
 
     def table(self) -> pa.Table:
         """The rows as an Arrow table with every column of `spans`."""
-        count = len(self._derived)
+        count = len(self._own)
         derived = set().union(*self._derived) if self._derived else set()
-        start_ns = pa.array(self._own["start_ns"], pa.int64())
+        own = dict(zip(_OWN, zip(*self._own, strict=True) if count else repeat(()), strict=False))
+        start_ns = pa.array(own["start_ns"], pa.int64())
         columns = []
         for field in SPANS:
             name = field.name
@@ -107,27 +108,22 @@ class SpanColumns:
                 columns.append(start_ns)
             elif name == "schema_version":
                 columns.append(pa.repeat(pa.scalar(SCHEMA_VERSION, field.type), count))
-            elif name in self._own:
-                columns.append(pa.array(self._own[name], field.type))
+            elif name in own:
+                columns.append(pa.array(own[name], field.type))
             elif name in derived:
                 columns.append(pa.array([row.get(name) for row in self._derived], field.type))
             else:
                 columns.append(pa.nulls(count, field.type))
         return pa.Table.from_arrays(columns, schema=SPANS)
 
-    def _add_scope(
-        self, scope_spans: ScopeSpans, resource: dict[str, object], known: dict[str, object], refusals: list[Refusal]
-    ) -> None:
-        scope_name, scope_version = scope_spans.scope.name, scope_spans.scope.version
-        for span in scope_spans.spans:
-            try:
-                self._add_span(span, resource, known, scope_name, scope_version)
-            except DecodeError as error:
-                what = f"span {span.name!r} ({span.trace_id.hex()}/{span.span_id.hex()})"
-                refusals.append(Refusal(what, str(error)))
-
     def _add_span(
-        self, span: Span, resource: dict[str, object], known: dict[str, object], scope_name: str, scope_version: str
+        self,
+        span: Span,
+        resource: dict[str, object],
+        known: dict[str, object],
+        scope_name: str,
+        scope_version: str,
+        same: tuple[object, ...],
     ) -> None:
         trace_id, span_id, start = span.trace_id, span.span_id, span.start_time_unix_nano
         if len(trace_id) != 16 or trace_id == _NO_TRACE:
@@ -142,38 +138,39 @@ class SpanColumns:
             code, message = span.status.code, span.status.message
         status = STATUSES[code] if 0 <= code < 3 else str(code)
         kind_text = KINDS[kind] if 0 <= kind < 6 else str(kind)
-        attributes = anyvalue.python_attributes(span.attributes)
-        events = span.events
+        given, events, links = span.attributes, span.events, span.links
+        attributes, special = anyvalue.read_attributes(given)
         read = [Event(each.name, each.time_unix_nano, anyvalue.python_attributes(each.attributes)) for each in events]
         raw = RawSpan(name, kind_text, attributes, read, resource, scope_name, scope_version, status, message)
         derived = _derived(raw, known)
         add_cost(derived, attributes, start)
         references = folding.references(attributes, derived)
-        text = anyvalue.attributes_text(span.attributes, attributes, references)
-        events_text = anyvalue.events_text(span) if events else None
-        links_text = anyvalue.links_text(span) if span.links else None
-        dropped = _dropped(span, start, end)
+        text = anyvalue.attributes_text(given, attributes, references, special)
         if self._fold:
             folding.fold(derived)
+        whole = start <= end <= LAST_NS
+        row = (
+            trace_id.hex(),
+            span_id.hex(),
+            parent.hex() if parent and parent != _NO_SPAN else None,
+            name,
+            kind_text,
+            start,
+            end - start if end and whole else None,
+            status,
+            message or None,
+            text,
+            anyvalue.events_text(span) if events else None,
+            anyvalue.links_text(span) if links else None,
+            span.trace_state or None,
+            span.flags,
+            _dropped(span, 0 if whole else end),
+            *same,
+        )
         # Nothing below raises: a span is in every column or in none.
-        own = self._own
-        own["trace_id"].append(trace_id.hex())
-        own["span_id"].append(span_id.hex())
-        own["parent_span_id"].append(parent.hex() if parent and parent.strip(b"\0") else None)
-        own["name"].append(name)
-        own["kind"].append(kind_text)
-        own["start_ns"].append(start)
-        own["duration_ns"].append(end - start if end and start <= end <= LAST_NS else None)
-        own["status"].append(status)
-        own["status_message"].append(message or None)
-        own["attributes"].append(text)
-        own["events"].append(events_text)
-        own["links"].append(links_text)
-        own["trace_state"].append(span.trace_state or None)
-        own["flags"].append(span.flags)
-        own["dropped"].append(dropped)
+        self._own.append(row)
         self._derived.append(derived)
-        self.keys.append(int.from_bytes(trace_id[8:], "big") ^ int.from_bytes(span_id, "big"))
+        self.keys.append(_from_bytes(trace_id[8:], "big") ^ _from_bytes(span_id, "big"))
 
 
 def _derived(span: RawSpan, known: Mapping[str, object]) -> dict[str, Any]:
@@ -184,12 +181,14 @@ def _derived(span: RawSpan, known: Mapping[str, object]) -> dict[str, Any]:
         return {**known, "step": "span"}
 
 
-def _dropped(span: Span, start: int, end: int) -> str | None:
+def _dropped(span: Span, end: int) -> str | None:
     """What no other column holds: the dropped counts, and an end that gives no duration."""
+    if not (end or span.dropped_attributes_count or span.dropped_events_count or span.dropped_links_count):
+        return None
     entry = {name: count for name in _DROPPED if (count := getattr(span, name))}
-    if end and not start <= end <= LAST_NS:
+    if end:
         entry["end_ns"] = end
-    return orjson.dumps(entry).decode() if entry else None
+    return orjson.dumps(entry).decode()
 
 
 def _of_clock(name: str, start_ns: pa.Array) -> pa.Array:
@@ -200,5 +199,5 @@ def _of_clock(name: str, start_ns: pa.Array) -> pa.Array:
 
 _OWN = (
     *("trace_id", "span_id", "parent_span_id", "name", "kind", "start_ns", "duration_ns", "status", "status_message"),
-    *("attributes", "events", "links", "resource", "scope", "trace_state", "flags", "dropped", "received_at"),
+    *("attributes", "events", "links", "trace_state", "flags", "dropped", "resource", "scope", "received_at"),
 )

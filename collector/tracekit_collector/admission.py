@@ -98,7 +98,8 @@ class Limits:
         max_body: Largest body, in bytes, as sent and again when decompressed.
         in_flight: Bytes of bodies that may be held at once, before they are on the disk.
         requests: How many requests may be under way at once.
-        backlog: Bytes that may wait in the inbox to be settled. From an eighth of it on, acknowledgements slow down.
+        backlog: Bytes that may wait in the inbox to be settled. From an eighth of it on, acknowledgements slow down;
+            no more than is settled in 2.5 s may wait, so that queries see what arrived soon.
     """
 
     max_body: int = MAX_BODY
@@ -134,6 +135,7 @@ class Admission:
         pipeline: Changes a decoded request of a kind in place, and says whether it did.
         forwarders: Get what was kept, and the metrics that were only counted.
         backlog: Measures how many bytes wait to be settled.
+        rate: Tells how many of them are settled a second.
         meter: Counts what happens.
     """
 
@@ -146,6 +148,7 @@ class Admission:
         pipeline: Callable[[str, Any], bool] | None = None,
         forwarders: Iterable[Forwarder] = (),
         backlog: Callable[[], int] | None = None,
+        rate: Callable[[], float | None] = lambda: None,
         meter: Meter | None = None,
     ) -> None:
         self.committer = committer
@@ -154,7 +157,7 @@ class Admission:
         self._authorise = authorise
         self._pipeline = pipeline
         self._forwarders = list(forwarders)
-        self._backlog = Backlog(backlog, self.limits.backlog) if backlog is not None else None
+        self._backlog = Backlog(backlog, self.limits.backlog, rate=rate) if backlog is not None else None
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="tracekit-decoding")
         self._gate = ThreadPoolExecutor(
             1, thread_name_prefix="tracekit-access"
@@ -298,8 +301,8 @@ class Admission:
         if self._backlog is not None:
             delay = self._backlog.delay()
             if delay is None:
-                behind = f"{self._backlog.size()} bytes wait to be settled and the bound is {self.limits.backlog}"
-                self.tell(behind)
+                behind = f"{self._backlog.size()} bytes wait to be settled and the bound is {self._backlog.bound()}"
+                self.tell("more comes in than can be settled; senders are told to wait")
                 raise RefusedError("behind", f"{behind}; send again later")
             if delay > 0:
                 await asyncio.sleep(delay)

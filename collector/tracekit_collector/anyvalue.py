@@ -69,10 +69,28 @@ def python_attributes(attributes: Iterable[KeyValue]) -> dict[str, object]:
     return found
 
 
+def read_attributes(attributes: Iterable[KeyValue]) -> tuple[dict[str, object], list[int]]:
+    """As `python_attributes`; and the places of those that plain JSON cannot say."""
+    found: dict[str, object] = {}
+    special: list[int] = []
+    for place, item in enumerate(attributes):
+        value = item.value
+        plain = value.string_value or value.int_value
+        if plain:
+            found[item.key] = plain
+            continue
+        read = python_value(value)
+        found[item.key] = read
+        if type(read) not in _PLAIN and not _says_itself(read):
+            special.append(place)
+    return found, special
+
+
 def attributes_text(
     attributes: Sequence[KeyValue],
     known: Mapping[str, object] | None = None,
     references: Mapping[str, Mapping[str, object]] | None = None,
+    special: Sequence[int] | None = None,
 ) -> str:
     """A list of attributes as typed JSON text.
 
@@ -80,25 +98,30 @@ def attributes_text(
         attributes: The attributes, as OTLP has them.
         known: `python_attributes(attributes)`, where the caller has it already.
         references: Escapes to write in place of a key's value (see `folding.references`).
+        special: What `read_attributes` said with `known`.
 
     Raises:
         DecodeError: A value is nested too deep.
     """
-    return attributes_json(attributes, known, references).decode()
+    return attributes_json(attributes, known, references, special).decode()
 
 
 def attributes_json(
     attributes: Sequence[KeyValue],
     known: Mapping[str, object] | None = None,
     references: Mapping[str, Mapping[str, object]] | None = None,
+    special: Sequence[int] | None = None,
 ) -> bytes:
     """As `attributes_text`, in UTF-8."""
     values = python_attributes(attributes) if known is None else known
     if len(values) != len(attributes) or not (_ORDINARY.issuperset(values) or _all_ordinary(values)):
         return orjson.dumps(_typed_list(attributes, 0))
-    special = [
-        place for place, value in enumerate(values.values()) if type(value) not in _PLAIN and not _says_itself(value)
-    ]
+    if special is None:
+        special = [
+            place
+            for place, value in enumerate(values.values())
+            if type(value) not in _PLAIN and not _says_itself(value)
+        ]
     if not special and not references:
         return orjson.dumps(values)
     typed = dict(values)

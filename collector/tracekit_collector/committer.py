@@ -42,7 +42,8 @@ class Committer:
     def __init__(self, inbox: Path, *, committed: Callable[[int], None] = lambda _: None) -> None:
         self._committed = committed
         self._writers: dict[Signal, SegmentWriter] = {
-            signal: SegmentWriter(inbox, signal, segment_bytes=_SEGMENT_BYTES) for signal in ("traces", "logs", "metrics")
+            signal: SegmentWriter(inbox, signal, segment_bytes=_SEGMENT_BYTES)
+            for signal in ("traces", "logs", "metrics")
         }
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._closing = threading.Lock()

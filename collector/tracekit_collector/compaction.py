@@ -25,8 +25,8 @@ __all__ = ["compact", "joinable", "rewrite"]
 _LARGE = TARGET_BYTES * 3 // 4
 _TIERS = (256 << 10, 2 << 20, 16 << 20, _LARGE)
 _A_TIER = 16
-_WHOLE = 2 << 20  # files from this size on are written once more and no oftener: they wait until they make a large one
-_MOST = 4  # times a tier's number, whatever their size
+_WHOLE = 256 << 10  # files from this size on wait until they make a large one, and are written once
+_MOST = 3  # times a tier's number, whatever their size
 _HOT_DAYS = 1
 _QUIET_MS = 3_600_000
 

@@ -29,8 +29,8 @@ _TIDY_SECONDS = 300.0
 _RETAIN_SECONDS = 3_600.0
 _ENTRIES = 100  # so many entries of a Delta log may come before it is shortened
 _PATIENCE = 60.0
-_BUSY_BYTES = 48 << 20
-_TIER, _BUSY_TIER = 16, 48
+_BUSY_BYTES = 4 << 20
+_TIER, _BUSY_TIER = 16, 64
 
 logger = logging.getLogger(__name__)
 

@@ -21,10 +21,12 @@ import pyarrow.parquet as pq
 from tracekit.errors import StoreError
 from tracekit.inbox import ulid
 from tracekit_collector import parquet
+from tracekit_collector._heap import forgo_pandas
 from tracekit_collector.merging import Merge, fitted
 from tracekit_collector.schema import TIMES
 
 TARGET_BYTES = 128 << 20
+GROUP_BYTES = 16 << 20  # in memory, where rows are large
 GROUP_ROWS = 32_768  # fewer make lists slower, more make one trace slower; in order of trace ids lists take half more
 WINDOW_ROWS = GROUP_ROWS // 4  # what is put in order at a time
 
@@ -113,7 +115,9 @@ def join_apart(folder: Path, table: str, date: str, paths: Sequence[str], change
         except BrokenPipeError:
             answer = b""
     if process.returncode or not answer:
-        raise StoreError(f"the process that joins files of {table} ended with {process.returncode}; it will be tried again")
+        raise StoreError(
+            f"the process that joins files of {table} ended with {process.returncode}; they stay as they are"
+        )
     said = json.loads(answer)
     if "error" in said:
         raise StoreError(said["error"])
@@ -126,6 +130,7 @@ def serve() -> None:
     back = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what else this process prints must not get between
     os.nice(_NICE)
+    forgo_pandas()
     task = json.loads(source.readline())
 
     def leave() -> None:
@@ -197,13 +202,16 @@ def _written(
 def _groups(windows: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """Windows together until they make a row group."""
     waiting: list[pa.Table] = []
-    count = 0
+    count = size = 0
     for window in windows:
-        if waiting and count + window.num_rows > GROUP_ROWS + WINDOW_ROWS // 2:
-            yield pa.concat_tables(waiting)
-            waiting, count = [], 0
+        count, size = count + window.num_rows, size + window.nbytes
+        if waiting and (count > GROUP_ROWS + WINDOW_ROWS // 2 or size > GROUP_BYTES):
+            whole = pa.concat_tables(waiting)
+            waiting.clear()
+            yield whole
+            del whole
+            count, size = window.num_rows, window.nbytes
         waiting.append(window)
-        count += window.num_rows
     if waiting:
         yield pa.concat_tables(waiting)
 

@@ -23,7 +23,7 @@ from tracekit_collector.lake import DataFile
 from tracekit_collector.loading import Part
 from tracekit_collector.schema import KEYS, TIMES
 
-_REMEMBERED = 4_000_000  # digests of 8 bytes
+_REMEMBERED = 2_000_000  # digests of 8 bytes
 _READ = 2_000_000  # rows of a batch's overlapping files; the rest is left to compaction
 _NEWEST = 16  # files that are asked whatever their times, where they have
 _FEW = 50_000  # rows at most

@@ -28,7 +28,7 @@ from deltalake import (
     write_deltalake,
 )
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
-from deltalake.transaction import AddAction, RemoveAction
+from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
 from tracekit.errors import StoreError
 from tracekit.inbox import sync_folder
@@ -188,25 +188,6 @@ class Lake:
 
         self._commit(table, write)
 
-    def create(self, table: str) -> None:
-        """Make a table that has no rows, where there is none yet.
-
-        Raises:
-            StoreError: The table cannot be written.
-        """
-
-        def write() -> None:
-            DeltaTable.create(
-                str(self.folder / table),
-                Schema.from_arrow(TABLES[table]),
-                mode="ignore",
-                partition_by=["date"],
-                configuration=_CONFIGURATION,
-            )
-
-        if self._newest(table) is None:
-            self._commit(table, write)
-
     def widen(self, table: str) -> None:
         """Give a table the columns that it does not have yet, because an older version made it."""
         delta = self._newest(table)
@@ -221,7 +202,7 @@ class Lake:
     def add(
         self, table: str, new: Sequence[Written], *, old: Sequence[DataFile] = (), batch: Batch | None = None
     ) -> bool:
-        """Take in files that lie in the table's folder already, in one commit.
+        """Take in files that lie in the table's folder already, in one commit, which makes the table if need be.
 
         Args:
             table: One of `TABLES`, and one that `takes` files.
@@ -235,6 +216,8 @@ class Lake:
         Raises:
             StoreError: The table cannot be written.
         """
+        if not old and self._newest(table) is None and self._begun(table, new, batch):
+            return True
         return self._exchange(table, new, old, batch=batch, changes=True)
 
     def replace(
@@ -393,13 +376,29 @@ class Lake:
             raise StoreError(f"cannot shorten the log of {delta.table_uri}: {error}") from error
         self._open.pop(table, None)
 
+    def _begun(self, table: str, new: Sequence[Written], batch: Batch | None) -> bool:
+        """Make the table, with its first files; whether it was not there yet."""
+        try:
+            create_table_with_add_actions(
+                str(self.folder / table),
+                Schema.from_arrow(TABLES[table]),
+                _added(new, int(time.time() * 1000), changes=True),
+                mode="error",
+                partition_by=["date"],
+                configuration=_CONFIGURATION,
+                commit_properties=_commit(batch),
+            )
+        except (DeltaError, OSError) as error:
+            if self._newest(table) is None:
+                raise StoreError(f"cannot write to the table {self.folder / table}: {error}") from error
+            return False
+        return True
+
     def _exchange(
         self, table: str, new: Sequence[Written], old: Sequence[DataFile], *, batch: Batch | None, changes: bool
     ) -> bool:
         now = int(time.time() * 1000)
-        actions: list[AddAction | RemoveAction] = [
-            AddAction(file.name, file.bytes, {"date": file.date.isoformat()}, now, changes, file.stats) for file in new
-        ]
+        actions: list[AddAction | RemoveAction] = [*_added(new, now, changes=changes)]
         actions += [RemoveAction(path=file.name, data_change=changes, deletion_timestamp=now) for file in old]
         transactions = None if batch is None else [Transaction(batch.inbox, batch.number)]
         for attempt in range(_SWAP_ATTEMPTS):
@@ -456,6 +455,12 @@ def _commit(batch: Batch | None) -> CommitProperties | None:
     if batch is None:
         return None
     return CommitProperties(app_transactions=[Transaction(batch.inbox, batch.number)])
+
+
+def _added(files: Sequence[Written], now_ms: int, *, changes: bool) -> list[AddAction]:
+    return [
+        AddAction(file.name, file.bytes, {"date": file.date.isoformat()}, now_ms, changes, file.stats) for file in files
+    ]
 
 
 def _date(path: str, partition: object) -> datetime.date:

@@ -35,6 +35,7 @@ from tracekit_collector.schema import KEYS, TABLES, TIMES
 Known = Callable[[Sequence[str]], set[str]]
 
 _GROUP_ROWS = 4_096  # of files that live a minute: whoever joins them holds a group of each
+_AT_ONCE = 2_000  # spans that stand in lists
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,9 @@ def load(task: Task, known: Known) -> Loaded:
     left_out = known([digest for _, digest in records])
     making = _Making()
     taken: set[str] = set()
-    for record, digest in records:
+    records.reverse()
+    while records:
+        record, digest = records.pop()  # what was read of it takes room enough
         if digest in left_out or digest in taken:
             loaded.repeated += 1
             continue
@@ -159,7 +162,6 @@ def load(task: Task, known: Known) -> Loaded:
         loaded.requests += 1
     loaded.digests = sorted(taken)
     loaded.rows = making.count()
-    records.clear()
     making.finish(task, loaded)
     return loaded
 
@@ -169,6 +171,9 @@ class _Making:
 
     def __init__(self) -> None:
         self._spans = SpanColumns()
+        self._made: list[pa.Table] = []
+        self._keys = array("Q")
+        self._named: set[tuple[str, str]] = set()
         self._rows: dict[str, list[dict[str, object]]] = {name: [] for name in TABLES if name != "spans"}
 
     def add(self, signal: str, record: Record, digest: str, loaded: Loaded) -> None:
@@ -180,6 +185,8 @@ class _Making:
                 scores = score_rows(request, digest=digest, received_ns=received)
                 loaded.refused += len(self._spans.add(request, received_ns=received))
                 rows["scores"] += scores
+                if len(self._spans) >= _AT_ONCE:
+                    self._make()
             elif signal == "metrics":
                 metrics = ExportMetricsServiceRequest.FromString(record.payload)
                 rows["metrics"] += metric_rows(metrics, received_ns=received, digest=digest)
@@ -196,19 +203,27 @@ class _Making:
             raise StoreError(f"this is no OTLP {signal} request: {error}") from error
 
     def count(self) -> dict[str, int]:
-        return {"spans": len(self._spans), **{table: len(rows) for table, rows in self._rows.items()}}
+        spans = len(self._keys) + len(self._spans)
+        return {"spans": spans, **{table: len(rows) for table, rows in self._rows.items()}}
 
     def finish(self, task: Task, loaded: Loaded) -> None:
-        loaded.named = self._spans.named()
-        if "spans" not in task.done and len(self._spans):
-            keys = self._spans.keys
-            table = self._spans.table()
-            self._spans = SpanColumns()  # the lists take twice the memory of the columns
-            loaded.parts += write_parts("spans", table, keys, task)
+        self._make()
+        loaded.named = self._named
+        if "spans" not in task.done and self._made:
+            made, self._made = pa.concat_tables(self._made), []
+            loaded.parts += write_parts("spans", made, self._keys, task)
         for name, rows in self._rows.items():
             if rows and name not in task.done:
                 keys = array("Q", (key_of(*(row[each] for each in KEYS[name])) for row in rows))
                 loaded.parts += write_parts(name, to_arrow(name, rows), keys, task)
+
+    def _make(self) -> None:
+        """Turn spans into columns: the lists take several times the memory."""
+        if len(self._spans):
+            self._made.append(self._spans.table())
+            self._keys += self._spans.keys
+            self._named |= self._spans.named()
+            self._spans = SpanColumns()
 
 
 def write_parts(table: str, rows: pa.Table, keys: array[int], task: Task) -> list[Part]:

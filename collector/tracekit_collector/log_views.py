@@ -285,14 +285,14 @@ _IS_CONTENT = f"event_name IN ({', '.join(repr(name) for name in sorted(content_
 Run = Callable[[str], Sequence[Sequence[object]]]
 
 
-def views_for(run: Run) -> dict[str, str]:
+def views_for(run: Run | None) -> dict[str, str]:
     """The views as they must be for the log records that are there: empty ones where no record tells anything.
 
     Args:
-        run: Runs a query and gives its rows as tuples.
+        run: Runs a query and gives its rows as tuples; `None` where there is no record at all.
     """
     told = {
-        condition: bool(run(f"SELECT 1 FROM lake_logs WHERE {condition} LIMIT 1"))  # noqa: S608 - our own names
+        condition: run is not None and bool(run(f"SELECT 1 FROM lake_logs WHERE {condition} LIMIT 1"))  # noqa: S608 - our own names
         for condition in (IS_AGENT_RECORD, _IS_CONTENT)
     }
     agents, content = told.values()

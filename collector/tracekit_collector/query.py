@@ -113,7 +113,7 @@ class Engine:
         """Make the view `name` read these Parquet files as the lake table `table`."""
         if self._seen.get(name) == (table, *files):
             return
-        self._connection.execute(f"CREATE OR REPLACE VIEW {name} AS {self.source(table, files)}")
+        self._do(f"CREATE OR REPLACE VIEW {name} AS {self.source(table, files)}")
         self._seen[name] = (table, *files)
 
     def source(self, table: str, files: Sequence[str]) -> str:
@@ -124,7 +124,7 @@ class Engine:
         known = set(TABLES[table].names)
         if not self._by_name:
             try:
-                columns = self._connection.execute(f"DESCRIBE SELECT * FROM {read})").fetchall()  # noqa: S608 - our own names, and literals
+                columns = self._do(f"DESCRIBE SELECT * FROM {read})")  # noqa: S608 - our own names, and literals
             except duckdb.IOException as error:
                 raise StoreError(f"cannot read the store: {error}") from error
             self._by_name = {str(each[0]) for each in columns} != known
@@ -132,7 +132,7 @@ class Engine:
             return f"SELECT {', '.join(_read(table, name) for name in TABLES[table].names)} FROM {read})"  # noqa: S608 - our own names, and literals
         # Files of before a column was there: every file is asked for its columns, until compaction has written it anew.
         read += ", union_by_name = true)"
-        described = self._connection.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()  # noqa: S608 - our own names, and literals
+        described = self._do(f"DESCRIBE SELECT * FROM {read}")  # noqa: S608 - our own names, and literals
         found = {str(each[0]) for each in described}
         columns_ = ", ".join(
             _read(table, field.name) if field.name in found else _column(field) for field in TABLES[table]
@@ -141,16 +141,27 @@ class Engine:
 
     def show_rows(self, name: str, rows: pa.Table) -> None:
         """Make `name` a table of these rows."""
-        self._connection.register(f"{name}_given", rows)
+        cursor = self._connection.cursor()
         try:
-            self._connection.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM {name}_given")  # noqa: S608 - our own names, and literals
+            cursor.register(f"{name}_given", rows)
+            cursor.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM {name}_given")  # noqa: S608 - our own names
+            cursor.unregister(f"{name}_given")
         finally:
-            self._connection.unregister(f"{name}_given")
+            cursor.close()
 
     def define(self, views: Mapping[str, str]) -> None:
         """Make each of these names a view of its query, in order."""
         for name, query in views.items():
-            self._connection.execute(f"CREATE OR REPLACE VIEW {name} AS {query}")
+            self._do(f"CREATE OR REPLACE VIEW {name} AS {query}")
+
+    def _do(self, query: str) -> list[tuple[object, ...]]:
+        # A cursor of its own: the connection refuses a second call while a first one runs, on another thread.
+        cursor = self._connection.cursor()
+        try:
+            found: list[tuple[object, ...]] = cursor.execute(query).fetchall()
+            return found
+        finally:
+            cursor.close()
 
     def run(
         self,
@@ -159,6 +170,7 @@ class Engine:
         *,
         seconds: float | None = None,
         rows: int | None = None,
+        ours: bool = False,
     ) -> Result:
         """Run one query, which can only read, and read all that it gives.
 
@@ -167,13 +179,14 @@ class Engine:
             parameters: Values for the `?`.
             seconds: How long it may take.
             rows: At most so many of its rows.
+            ours: Whether nobody else wrote any of it, so that what it does need not be looked at.
 
         Raises:
             UsageError: The query is wrong, does more than read, or takes too long; the message is DuckDB's.
             StoreError: A file that the query needs cannot be read.
         """
         try:
-            return self._run(query, parameters, seconds, rows)
+            return self._run(query, parameters, seconds, rows, ours=ours)
         except UsageError as error:
             if self._by_name or not _OLDER.search(str(error)) or not self._seen:
                 raise
@@ -181,13 +194,15 @@ class Engine:
             for name, (table, *files) in list(self._seen.items()):
                 del self._seen[name]
                 self.show_files(name, table, files)
-            return self._run(query, parameters, seconds, rows)
+            return self._run(query, parameters, seconds, rows, ours=ours)
 
-    def _run(self, query: str, parameters: Sequence[object] | None, seconds: float | None, rows: int | None) -> Result:
+    def _run(
+        self, query: str, parameters: Sequence[object] | None, seconds: float | None, rows: int | None, *, ours: bool
+    ) -> Result:
         cursor = self._connection.cursor()
         timer = threading.Timer(seconds or 0, cursor.interrupt)
         try:
-            if not _reads(query):
+            if not ours and not _reads(query):
                 return Result(pa.table({}))
             if seconds is not None:
                 timer.start()

@@ -115,7 +115,12 @@ class Collector:
         self.port = listener.getsockname()[1]
         self._committer = Committer(self.store.inbox, committed=self._settling.arrived)
         self._admission = Admission(
-            self._committer, limits=self._limits, backlog=self._settling.backlog, meter=self.meter, **self._hooks
+            self._committer,
+            limits=self._limits,
+            backlog=self._settling.backlog,
+            rate=self._settling.rate,
+            meter=self.meter,
+            **self._hooks,
         )
         self.meter.watch(self._settling.gauges)
         more = routes(self.store, self._reader)

@@ -31,8 +31,10 @@ from tracekit_collector.schema import KEYS, TABLES
 from tracekit_collector.workers import Workers
 
 _PLAN_VERSION = 1
-_BATCH_BYTES = 20 << 20
+_BATCH_BYTES = 16 << 20
 _WORTH_A_WORKER = 1 << 20  # bytes; less is loaded here
+_TELLING = 4 << 20  # bytes; a smaller batch does not tell how fast we are
+_NEWS = 0.3  # what the last batch counts in that
 _FORGOTTEN_SECONDS = 60
 _A_TIER = 64  # files of a size that come together here; a running collector joins them long before (see `house`)
 _KEPT_HOURS = 1
@@ -99,6 +101,7 @@ class Settler:
         self._workers: Workers | None = None
         self._known = {table: Known(table) for table in TABLES}
         self._seen_versions: set[tuple[str, str]] = set()
+        self.rate: float | None = None  # bytes of the inbox a second, as large batches have lately been settled
 
     def pending(self) -> bool:
         """Whether the inbox holds anything that is not in the lake yet."""
@@ -145,7 +148,9 @@ class Settler:
                         break
                     plan = replace(plan, ranges=ranges, batch=plan.batch + 1)
                     self._write_plan(plan)
+                began = time.monotonic()
                 total += self._do(plan, ranges)
+                self._pace(sum(end - start for start, end in ranges.values()), time.monotonic() - began)
                 offsets = {**plan.offsets, **{name: end for name, (_, end) in ranges.items()}}
                 plan = replace(plan, offsets=offsets, ranges=None)
                 self._write_plan(plan)
@@ -165,6 +170,11 @@ class Settler:
     def close(self) -> None:
         """End the workers."""
         self.employ(0)
+
+    def _pace(self, moved: int, seconds: float) -> None:
+        if moved >= _TELLING and seconds > 0:
+            rate = moved / seconds
+            self.rate = rate if self.rate is None else self.rate + (rate - self.rate) * _NEWS
 
     def _do(self, plan: _Plan, ranges: Ranges) -> Settled:
         batch = Batch(plan.inbox, plan.batch)
@@ -227,7 +237,6 @@ class Settler:
     def _commit(self, table: str, parts: Sequence[Part], batch: Batch) -> None:
         folder = self._lake.folder / table
         parts = replacing.last_of(folder, parts)
-        self._lake.create(table)
         self._lake.widen(table)
         known = self._known[table]
         for _ in range(_ATTEMPTS):

@@ -76,6 +76,10 @@ class Settling:
         """How many bytes of the inbox are not in the lake yet."""
         return self._store.settler.backlog_bytes()
 
+    def rate(self) -> float | None:
+        """How many bytes of the inbox are settled a second, where enough were settled to tell."""
+        return self._store.settler.rate
+
     def report(self) -> tuple[bool, dict[str, object]]:
         """Whether settling goes well, and what `/ready` tells of it."""
         ago = None if self.last is None else round(time.monotonic() - self.last, 3)

@@ -20,6 +20,7 @@ from tracekit_collector.lake import Lake, TimedFile, to_arrow
 from tracekit_collector.query import Engine, Result, literal
 from tracekit_collector.schema import TABLES
 from tracekit_collector.settle import Settled, Settler
+from tracekit_collector.shown import Shown, lists
 from tracekit_collector.trace import Trace, assemble
 from tracekit_collector.trace_search import SPANS_TELL, TraceSearch, Wanted
 from tracekit_collector.views import VIEWS, call_views
@@ -75,9 +76,8 @@ class Store:
         self._engine: Engine | None = None
         self._shown: dict[str, int | None] = {}
         self._span_files: list[TimedFile] = []
-        self._told: int | None = -2  # version of the logs that the views over them were made for
         self._loose: tuple[int | None, bool] | None = None  # version of the logs, whether some name no trace
-        self._viewed = False
+        self._views: Shown | None = None
         self._logs_tell = False
         self._mutex = threading.RLock()
 
@@ -161,7 +161,13 @@ class Store:
         """
         if settle:
             self.settle()
-        return self._asked(query).run(query, parameters, seconds=seconds, rows=rows)
+        engine = self._asked(query)
+        try:
+            return engine.run(query, parameters, seconds=seconds, rows=rows)
+        except UsageError as error:
+            if "does not exist" not in str(error) or not self._all_shown():
+                raise
+        return engine.run(query, parameters, seconds=seconds, rows=rows)
 
     def find(
         self,
@@ -269,7 +275,7 @@ class Store:
         if len(wanted) < 32:
             known = "SELECT trace_id FROM lake_spans UNION ALL SELECT trace_id FROM log_steps"
             query = f"SELECT DISTINCT trace_id FROM ({known}) WHERE starts_with(trace_id, ?) LIMIT 2"  # noqa: S608 - our own names, and literals
-            found = self._ready().run(query, [wanted])
+            found = self._asked("log_steps").run(query, [wanted])
             if len(found) > 1:
                 raise NotFoundError(f"several traces begin with {wanted!r}; give more digits")
             wanted = str((found.fetchone() or (wanted,))[0])
@@ -315,7 +321,7 @@ class Store:
             if self._engine is not None:
                 self._engine.close()
                 self._engine = None
-                self._viewed = False
+                self._views = None
                 self._shown.clear()
             self.catalog.close()
 
@@ -336,6 +342,7 @@ class Store:
         logs = _by_trace(engine, "lake_logs", trace_ids, "time_ns, log_id")
         if self._loose_records(engine):
             # Records of coding agents that name no trace belong to one by their session and time.
+            self._asked("loose_records")
             for trace_id, rows in _by_trace(engine, "loose_records", trace_ids, "time_ns, log_id").items():
                 logs.setdefault(trace_id, []).extend(rows)
         for each in trace_ids:
@@ -353,6 +360,9 @@ class Store:
         """The engine, seeing the newest files."""
         with self._mutex:
             engine = self._engine or Engine(self.location / "lake")
+            views = self._views or Shown(engine)
+            if self._views is None:
+                views.offer(VIEWS)
             for table in TABLES:
                 version = self.lake.version(table)
                 if self._engine is None or version != self._shown.get(table):
@@ -361,30 +371,33 @@ class Store:
                     if table == "spans":
                         self._span_files = self.lake.timed_files(table)
                     elif table == "logs":
-                        views = log_views.views_for(lambda query: engine.run(query).fetchall())
-                        engine.define(views)
-                        self._logs_tell = any(views[name] == log_views.VIEWS[name] for name in views)
-                        if self._viewed:
-                            engine.define(call_views(told=self._logs_tell))
+                        told = log_views.views_for(
+                            None if version is None else lambda query: engine.run(query).fetchall()
+                        )
+                        self._logs_tell = any(told[name] == log_views.VIEWS[name] for name in told)
+                        views.offer(told | call_views(told=self._logs_tell))
                     self._shown[table] = version
-            self._engine = engine
+            if self._logs_tell:
+                views.need("steps")
+            self._engine, self._views = engine, views
             return engine
 
     def _asked(self, query: str) -> Engine:
-        """The engine with the views and the catalog's rows, which take longer than the files of one table."""
+        """The engine with the views that a query names, and the catalog's rows where it asks for them."""
         with self._mutex:
             engine = self._ready()
             for name, schema in (("runs", _RUNS), ("agents", _AGENTS)):
-                if not self._viewed or name in query.lower():
-                    rows = self._rows_of(name) if name in query.lower() else []
-                    engine.show_rows(name, pa.Table.from_pylist(rows, schema=schema))
-            if not self._viewed:
-                engine.define(
-                    {name: view for name, view in VIEWS.items() if name not in log_views.VIEWS}
-                    | call_views(told=self._logs_tell)
-                )
-                self._viewed = True
+                named = name in query.lower()
+                if named or lists(query):
+                    engine.show_rows(name, pa.Table.from_pylist(self._rows_of(name) if named else [], schema=schema))
+            if self._views is not None:
+                self._views.need(query)
             return engine
+
+    def _all_shown(self) -> bool:
+        """Make all views, so that a query finds one that it names in a way of its own; whether one was missing."""
+        with self._mutex:
+            return self._views is not None and self._views.need_all()
 
     def _rows_of(self, name: str) -> list[dict[str, object]]:
         return list(self.catalog.runs.rows() if name == "runs" else self.catalog.agents.rows())
@@ -396,7 +409,7 @@ def _by_trace(engine: Engine, table: str, trace_ids: Sequence[str], order: str) 
     ids = ", ".join(map(literal, trace_ids)) if few else "SELECT unnest(?::VARCHAR[])"
     query = f"SELECT * FROM {table} WHERE trace_id IN ({ids}) ORDER BY {order}"  # noqa: S608 - our own names, and literals
     found: dict[str, list[dict[str, object]]] = {}
-    for row in engine.run(query, None if few else [list(trace_ids)]):
+    for row in engine.run(query, None if few else [list(trace_ids)], ours=True):
         found.setdefault(str(row["trace_id"]), []).append(row)
     return found
 

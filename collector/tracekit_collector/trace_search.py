@@ -14,8 +14,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
+from tracekit_collector.conditions import SPANS_TELL, asks_for_errors, needed, told_by
 from tracekit_collector.lake import TimedFile
 from tracekit_collector.log_views import steps_sql
 from tracekit_collector.query import Engine, Result, literal
@@ -25,32 +25,17 @@ from tracekit_collector.views import SLACK_NS, traces_sql
 
 _LONGEST_NS = 86_400 * 10**9  # of a trace that is found by its session, or on a later page
 _STRAY_NS = 600 * 10**9  # a span may begin this much after all others of its trace have ended
-_FIRST_ROWS = 20_000
+_FIRST_ROWS = 2_500  # of the first window; the fewer, the sooner it is put together
+_PAGE_ROWS = 20_000  # the same on later pages, whose windows end too
 _WIDER = 8
+_PATIENCE = 1  # windows after which it is asked which traces come into question at all
 _LISTED = 2_000
 _NEVER = 2**62
 
-# A trace has these from one of its spans; so a span that says the same must be there.
-SPANS_TELL = frozenset(
-    (
-        "trace_id",
-        "name",
-        "agent_name",
-        "agent_version",
-        "project",
-        "environment",
-        "service_name",
-        "session_id",
-        "user_id",
-        "case_id",
-        "run_id",
-    )
-)
 _INDEXED = frozenset(("trace_id", "session_id"))
 _COLUMNS = ", ".join(
     name for name in SPANS.names if re.search(rf"\b{name}\b", traces_sql("") + steps_sql(""))
 )  # those that a trace is put together from
-_TOKEN = re.compile(r"\s*('(?:[^']|'')*'|[A-Za-z_]\w*|[0-9]+(?:\.[0-9]+)?|<>|<=|>=|!=|::|[=<>(),+*/%.-])")
 
 
 @dataclass(frozen=True)
@@ -129,7 +114,7 @@ class TraceSearch:
             return self._in_window(wanted, _Window(low=wanted.since))
         enough = wanted.limit + wanted.offset
         high = None if wanted.before is None else wanted.before[0]
-        for earliest in self._lows(enough * 40, high):
+        for number, earliest in enumerate(self._lows(enough * 40, high)):
             low = wanted.since if earliest is None else max(earliest, wanted.since or earliest)
             window = _Window(low=low)
             if high is not None and low is not None:
@@ -137,7 +122,28 @@ class TraceSearch:
             found = self._in_window(wanted, window)
             if low is None or low == wanted.since or len(found) == wanted.limit:
                 break
+            few = self._few(wanted) if number == _PATIENCE else None
+            if few is not None:
+                return self._whole(wanted, few, exact=True)
         return found
+
+    def _few(self, wanted: Wanted) -> dict[str, tuple[int, int]] | None:
+        """The traces that can be wanted, and when they begin and end; `None` where they are many or nothing tells."""
+        having = [] if self._logs_tell else needed(wanted.where or "")
+        if not having:
+            return None
+        having += [f"bool_or({name} IN {_listed(values)})" for name, values in wanted.told]
+        having += [f"bool_or({FAILED})"] if wanted.errors or asks_for_errors(wanted.where or "") else []
+        source = self._source(_Window(low=wanted.since))
+        since = "true" if wanted.since is None else f"start_ns >= {wanted.since - SLACK_NS}"
+        query = (
+            f"SELECT trace_id, min(start_ns), max(start_ns) FROM ({source}) WHERE {since} "  # noqa: S608 - our own names, and literals
+            f"GROUP BY trace_id HAVING {' AND '.join(having)} LIMIT {_LISTED + 1}"
+        )
+        found = self._engine.run(query, seconds=wanted.seconds, ours=True).fetchall()
+        if len(found) > _LISTED:
+            return None
+        return {str(trace_id): (int(str(first)), int(str(last))) for trace_id, first, last in found}
 
     def _in_window(self, wanted: Wanted, window: _Window) -> Result:
         begun_before: set[str] = set()
@@ -158,7 +164,7 @@ class TraceSearch:
         else:
             signs = [f"{name} IN {_listed(values)}" for name, values in wanted.told]
             signs += [f"start_ns <= {window.until}"] if window.until is not None else []
-            signs += [FAILED] if wanted.errors or _asks_for_errors(wanted.where or "") else []
+            signs += [FAILED] if wanted.errors or asks_for_errors(wanted.where or "") else []
             kept += [f"trace_id IN (SELECT trace_id FROM steps_within WHERE {sign})" for sign in signs]  # noqa: S608 - our own names, and literals
         bounds = " AND ".join(within) or "true"
         told = steps_sql("spans_within") if self._logs_tell else "SELECT * FROM spans_within"
@@ -175,19 +181,21 @@ class TraceSearch:
             "trace_id IN (SELECT trace_id FROM picked WHERE parent_span_id IS NULL) AS _rooted "
             f"FROM assembled WHERE {wanted.condition}{begun} {order}{most}"
         )
-        table = self._engine.run(query, seconds=wanted.seconds).to_arrow()
+        table = self._engine.run(query, seconds=wanted.seconds, ours=wanted.where is None).to_arrow()
         marks = zip(table.column("_trace_id").to_pylist(), table.column("_rooted").to_pylist(), strict=True)
         rootless = [trace_id for trace_id, rooted in marks if not rooted]
         return Result(table.drop_columns(["_trace_id", "_rooted"]).slice(wanted.offset)), rootless
 
-    def _whole(self, wanted: Wanted, known: dict[str, tuple[int, int]]) -> Result:
+    def _whole(self, wanted: Wanted, known: dict[str, tuple[int, int]], *, exact: bool = False) -> Result:
         if not known:
             return self._rows(wanted, _Window(low=_NEVER, trace_ids=("",)), ())[0]
         first, last = min(each[0] for each in known.values()), max(each[1] for each in known.values())
+        if exact:
+            return self._rows(wanted, _Window(low=first, high=last, trace_ids=tuple(sorted(known))), ())[0]
         around = self._source(_Window(low=first - _LONGEST_NS, high=last + _LONGEST_NS))
         ids = tuple(sorted(known))
         query = f"SELECT min(start_ns), max(start_ns) FROM ({around}) WHERE trace_id IN {_listed(ids)}"  # noqa: S608 - our own names, and literals
-        ((low, high),) = self._engine.run(query).fetchall()
+        ((low, high),) = self._engine.run(query, ours=True).fetchall()
         begun = min(first, low) if isinstance(low, int) else first
         window = _Window(low=begun, high=max(last, high) if isinstance(high, int) else last, trace_ids=ids)
         return self._rows(wanted, window, ())[0]
@@ -202,7 +210,7 @@ class TraceSearch:
             f"FROM (SELECT trace_id, start_ns FROM lake_spans WHERE {among}{more}) "
             f"GROUP BY trace_id LIMIT {_LISTED + 1}"
         )
-        found = self._engine.run(query).fetchall()
+        found = self._engine.run(query, ours=True).fetchall()
         if len(found) > _LISTED:
             return None
         return {str(trace_id): (int(str(first)), int(str(last))) for trace_id, first, last in found}
@@ -213,7 +221,7 @@ class TraceSearch:
         query = (
             f"SELECT max(start_ns + coalesce(duration_ns, 0)) FROM ({source}) WHERE start_ns BETWEEN {low} AND {high}"  # noqa: S608 - our own names, and literals
         )
-        ((end,),) = self._engine.run(query).fetchall()
+        ((end,),) = self._engine.run(query, ours=True).fetchall()
         return min(max(high, end if isinstance(end, int) else high) + _STRAY_NS, high + _LONGEST_NS)
 
     def _with_spans_before(self, low: int, trace_ids: Sequence[str]) -> set[str]:
@@ -225,7 +233,7 @@ class TraceSearch:
             f"SELECT DISTINCT trace_id FROM ({source}) "  # noqa: S608 - our own names, and literals
             f"WHERE trace_id IN {_listed(trace_ids)} AND start_ns < {low - SLACK_NS}"
         )
-        return {str(each) for (each,) in self._engine.run(query).fetchall()}
+        return {str(each) for (each,) in self._engine.run(query, ours=True).fetchall()}
 
     def _source(self, window: _Window) -> str:
         low = None if window.low is None else window.low - SLACK_NS
@@ -244,7 +252,7 @@ class TraceSearch:
         ):
             known = [(file.first_ns or 0, file.last_ns or 0, file.rows or 0) for file in self._files]
             share = _rows_since(known, high) if high is not None else 0.0
-            target = float(max(rows, _FIRST_ROWS))
+            target = float(max(rows, _FIRST_ROWS if high is None else _PAGE_ROWS))
             while target + share < sum(count for _, _, count in known) * 0.8:
                 yield _moment(known, target + share)
                 target *= _WIDER
@@ -262,69 +270,6 @@ class _Window:
     high: int | None = None
     until: int | None = None
     trace_ids: tuple[str, ...] | None = None
-
-
-def told_by(where: str) -> list[tuple[str, tuple[str, ...]]]:
-    """What a condition over `traces` says that some span must say too: `column = 'text'`, `column IN ('a', 'b')`.
-
-    Only conditions whose parts are joined by AND are read, and only of plain words, numbers and texts; of all others
-    this tells nothing.
-
-    Example:
-        >>> told_by("agent_name = 'bot' AND duration_ms > 5 AND project IN ('a', 'b')")
-        [('agent_name', ('bot',)), ('project', ('a', 'b'))]
-        >>> told_by("agent_name = 'bot' OR project = 'a'")
-        []
-    """
-    found = []
-    for part in _conjuncts(where):
-        name, values = part[0].lower(), tuple(_text(each) for each in part if each.startswith("'"))
-        equal = len(part) == 3 and part[1] == "=" and bool(values) and not part[0].startswith("'")
-        among = len(part) >= 5 and part[1].upper() == "IN" and part[2] == "(" and part[-1] == ")"
-        listed = (
-            among and part[3:-1:2] == [each for each in part if each.startswith("'")] and set(part[4:-1:2]) <= {","}
-        )
-        if name in SPANS_TELL and (equal or listed):
-            found.append((name, values))
-    return found
-
-
-def _asks_for_errors(where: str) -> bool:
-    return any([each.lower() for each in part] == ["status", "=", "'error'"] for part in _conjuncts(where))
-
-
-def _conjuncts(where: str) -> list[list[str]]:
-    """The tokens of each part of an AND; nothing for a condition of any other form."""
-    parts: list[list[str]] = [[]]
-    depth = 0
-    for word in _tokens(where):
-        depth += (word == "(") - (word == ")")
-        if depth == 0 and word.upper() in ("OR", "BETWEEN", "CASE", "ESCAPE"):
-            return []
-        if depth == 0 and word.upper() == "AND":
-            parts.append([])
-        else:
-            parts[-1].append(word)
-    return [part for part in parts if part]
-
-
-def _tokens(where: str) -> list[str]:
-    found: list[str] = []
-    place = 0
-    text = where.rstrip()
-    while place < len(text):
-        match = _TOKEN.match(text, place)
-        if match is None:
-            return []
-        found.append(match.group(1))
-        place = match.end()
-    # A letter before a text changes what its backslashes mean; a comment may hide anything.
-    prefixed = any(b.startswith("'") and a.lower() in ("e", "x", "b", "u", "n") for a, b in pairwise(found))
-    return [] if prefixed or "--" in where or "/*" in where else found
-
-
-def _text(token: str) -> str:
-    return token[1:-1].replace("''", "'")
 
 
 def _listed(values: Sequence[str]) -> str:

@@ -33,11 +33,36 @@ _SILENT = (
     f"(input_tokens IS NULL AND output_tokens IS NULL AND output IS NULL AND output_messages IS NULL AND NOT {_FAILED})"
 )
 
+# What tells one model or tool call from another, and what it took: all that a trace adds up.
+_DESCRIBED: tuple[str, ...] = (
+    "trace_id",
+    "span_id",
+    "parent_span_id",
+    "step",
+    "kind",
+    "start_ns",
+    "status",
+    "error_type",
+)
+_DESCRIBED += ("response_id", "input_messages", "output_messages", "output", *_TOKENS, "cost_usd", "cost_source")
+_DESCRIBED += ("tool_name", "tool_call_id")
+
+_OF_TOOLS = """inside.trace_id, inside.span_id, inside.start_time, inside.start_ns, inside.duration_ns,
+  inside.duration_ns / 1e6 AS duration_ms, inside.tool_name, inside.tool_call_id, inside.tool_arguments,
+  inside.tool_result, CASE WHEN inside.failed THEN 'error' ELSE 'ok' END AS status, inside.error_type,
+  inside.status_message, inside.agent_name, inside.agent_version, inside.session_id, inside.user_id, inside.project,
+  inside.environment, inside.service_name, inside.run_id"""
+
 SLACK_NS = 60 * 10**9  # a child may seem to begin this much before its root, when clocks differ
 
 
-def llm_calls_sql(source: str = "steps") -> str:
-    """One row for each real model call in `source`, a relation with the columns of `spans`."""
+def llm_calls_sql(source: str = "steps", *, brief: bool = False) -> str:
+    """One row for each real model call in `source`, a relation with the columns of `spans`.
+
+    Args:
+        source: Its name.
+        brief: Only what is added up for a trace: planning takes as long as there are columns.
+    """
     first: tuple[str, ...] = (
         "name",
         "provider",
@@ -58,11 +83,19 @@ def llm_calls_sql(source: str = "steps") -> str:
         "service_name",
         "run_id",
     )
-    told = ",\n    ".join(f"arg_min({name}, says_most) AS {name}" for name in first)
+    once = ("arg_min(span_id, says_most) AS span_id", "min(start_time) AS start_time")
+    once += ("arg_min(error_type, start_ns) FILTER (failed) AS error_type",)
+    once += tuple(f"arg_min({name}, says_most) AS {name}" for name in first)
+    told = "" if brief else ",\n    ".join(once) + ","
     counted = ", ".join(f"max({name}) AS {name}" for name in _TOKENS)
     counted += f", coalesce(max(cost_usd) FILTER ({TOLD}), max(cost_usd)) AS cost_usd"
     counted += f", coalesce(arg_max(cost_source, cost_usd) FILTER ({TOLD}), arg_max(cost_source, cost_usd))"
     counted += " AS cost_source"
+    rest = "* EXCLUDE (failed)"
+    if not brief:
+        rest = "trace_id, span_id, start_time, start_ns, "
+        rest += "* EXCLUDE (trace_id, span_id, start_time, start_ns, failed, duration_ns)"
+        rest += ", duration_ns, duration_ns / 1e6 AS duration_ms"
     return f"""
 WITH model_spans AS (
   SELECT *, {_FAILED} AS failed, {_SAYS_MOST} AS says_most FROM {source} WHERE step = 'llm'
@@ -86,24 +119,27 @@ WITH model_spans AS (
     ON outside.trace_id = inside.trace_id AND outside.span_id = inside.parent_span_id
   ANTI JOIN left_out ON left_out.trace_id = inside.trace_id AND left_out.span_id = inside.span_id
 ), calls AS (
-  SELECT trace_id, arg_min(span_id, says_most) AS span_id, min(start_time) AS start_time, min(start_ns) AS start_ns,
-    arg_min(failed, start_ns) AS failed,
-    arg_min(error_type, start_ns) FILTER (failed) AS error_type,
-    {told},
+  SELECT trace_id, min(start_ns) AS start_ns, arg_min(failed, start_ns) AS failed, {told}
     {counted}
   FROM keyed GROUP BY trace_id, call
 )
-SELECT * EXCLUDE (failed, duration_ns), duration_ns, duration_ns / 1e6 AS duration_ms,
+SELECT {rest},
   CASE WHEN failed THEN 'error' ELSE 'ok' END AS status
 FROM calls"""  # noqa: S608 - made of our own names
 
 
-def tool_calls_sql(source: str = "steps") -> str:
+def tool_calls_sql(source: str = "steps", *, brief: bool = False) -> str:
     """One row for each tool call that a span of `source` describes.
 
     A span inside one of the same tool is the same call, also where MCP's transport lies between. Calls that only
     messages show are in `Trace` alone.
+
+    Args:
+        source: Its name.
+        brief: As for `llm_calls_sql`.
     """
+    status = "CASE WHEN inside.failed THEN 'error' ELSE 'ok' END AS status"
+    told = f"inside.trace_id, inside.start_ns, inside.tool_name, {status}" if brief else _OF_TOOLS
     return f"""
 WITH tool_spans AS (SELECT *, {_FAILED} AS failed FROM {source} WHERE step = 'tool'
 ), served AS (
@@ -117,11 +153,7 @@ WITH tool_spans AS (SELECT *, {_FAILED} AS failed FROM {source} WHERE step = 'to
     ON asking.trace_id = carried.trace_id AND asking.span_id = carried.parent_span_id
   WHERE asking.step = 'tool' AND asking.tool_name IS NOT DISTINCT FROM carried.tool_name
 )
-SELECT inside.trace_id, inside.span_id, inside.start_time, inside.start_ns, inside.duration_ns,
-  inside.duration_ns / 1e6 AS duration_ms, inside.tool_name, inside.tool_call_id, inside.tool_arguments,
-  inside.tool_result, CASE WHEN inside.failed THEN 'error' ELSE 'ok' END AS status, inside.error_type,
-  inside.status_message, inside.agent_name, inside.agent_version, inside.session_id, inside.user_id, inside.project,
-  inside.environment, inside.service_name, inside.run_id
+SELECT {told}
 FROM tool_spans inside LEFT JOIN tool_spans outside
   ON outside.trace_id = inside.trace_id AND outside.span_id = inside.parent_span_id
   AND CASE WHEN outside.tool_call_id IS NOT NULL AND inside.tool_call_id IS NOT NULL
@@ -181,12 +213,13 @@ WITH whole AS NOT MATERIALIZED ({f"SELECT * FROM {source}" if filled else steps_
     max(cost_usd) FILTER (step <> 'llm' AND step NOT IN {paid} AND {TOLD}) AS told_usd,
     {above}
   FROM rows GROUP BY trace_id
-), model_calls AS ({llm_calls_sql("whole")}
+), described AS NOT MATERIALIZED (SELECT {", ".join(_DESCRIBED)} FROM whole
+), model_calls AS ({llm_calls_sql("described", brief=True)}
 ), calls AS (
   SELECT trace_id, count(*) AS model_calls, arg_max(status, start_ns) = 'error' AS failed,
     sum(cost_usd) AS cost_usd, coalesce(bool_or({TOLD}) FILTER (cost_usd IS NOT NULL), false) AS told, {sums}
   FROM model_calls GROUP BY trace_id
-), used_tools AS ({tool_calls_sql("whole")}
+), used_tools AS ({tool_calls_sql("described", brief=True)}
 ), last_of_tool AS (
   SELECT trace_id, tool_name, count(*) AS times, arg_max(status, start_ns) = 'error' AS failed
   FROM used_tools GROUP BY trace_id, tool_name

@@ -22,6 +22,7 @@ from functools import partial
 from typing import IO, Any
 
 from tracekit.errors import StoreError, TracekitError
+from tracekit_collector._heap import forgo_pandas
 from tracekit_collector.loading import Known, Loaded, Task, load
 
 _LENGTH = struct.Struct("<I")
@@ -29,7 +30,7 @@ _IDLE_SECONDS = 20.0
 _TASKS_A_COLLECTION = 64
 _PATIENCE_SECONDS = 10  # for a worker that was told to end
 # One heap a worker gives memory back; several keep what each once needed.
-_ENVIRONMENT = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "1000000", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+_ENVIRONMENT = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "1048576", "ARROW_DEFAULT_MEMORY_POOL": "system"}
 
 logger = logging.getLogger(__name__)
 
@@ -171,7 +172,7 @@ def serve() -> None:
     os.dup2(2, 1)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     source = sys.stdin.buffer
-    sys.meta_path.insert(0, _NoPandas)
+    forgo_pandas()
     # Rows hold no cycles: looking for some in them takes a tenth of the time.
     gc.disable()
     tasks = 0
@@ -186,16 +187,6 @@ def serve() -> None:
             tasks += 1
             if tasks % _TASKS_A_COLLECTION == 0:
                 gc.collect()
-
-
-class _NoPandas:
-    """Says that there is no pandas: pyarrow would load all of it, 35 MB, to see that no value is of its types."""
-
-    @staticmethod
-    def find_spec(name: str, path: object = None, target: object = None) -> None:
-        del path, target
-        if name == "pandas":
-            raise ModuleNotFoundError("a worker has no use for pandas", name=name)
 
 
 def _done(task: Task, known: Callable[[Sequence[str]], set[str]]) -> Loaded | str:

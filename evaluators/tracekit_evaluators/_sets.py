@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Protocol, cast
 
 from tracekit.errors import UsageError
-from tracekit_evaluators.score import MissingInput, Score, clean, unscored
+from tracekit_evaluators.score import Score, clean, unscored
 from tracekit_evaluators.subject import Case, Subject
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tracekit_evaluators.judge import Judge
 
 _AT_ONCE = 50_000
+_SILENT = "the judge says nothing of this trace"
 
 
 class OfASet(Protocol):
@@ -137,9 +138,9 @@ _NAMES = ("trace_id", "session_id", "case_id", "repeat")
 
 
 def _scores(judge: Judge, value: object) -> dict[str, Score]:
+    if value is None:
+        return {judge.name: Score(status="missing_input", explanation=_SILENT)}
     try:
-        if value is None:
-            raise MissingInput("the judge says nothing of this trace")
         return judge.scores(value)
     except Exception as error:  # noqa: BLE001 - a verdict that cannot be read costs its score alone
         return {judge.name: unscored(error)}
@@ -184,7 +185,7 @@ def _table(run_id: str, judge: Judge, place: Place, values: Sequence[object], ea
             for value, wrong in zip(finite, broken, strict=True)
         ],
         "explanation": [
-            "the value is not finite" if wrong else "the judge says nothing of this trace" if value is None else None
+            "the value is not finite" if wrong else _SILENT if value is None else None
             for value, wrong in zip(finite, broken, strict=True)
         ],
         "supersedes": before,

@@ -8,14 +8,18 @@ notebook or a test, a judge asks all the same.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tracekit_evaluators.budget import Budget
 from tracekit_evaluators.cache import Cache
 from tracekit_evaluators.judge_traces import JudgeTraces
 from tracekit_evaluators.models.chat import ChatModel, Completion, Request
+
+if TYPE_CHECKING:
+    from tracekit_collector.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,13 @@ class Desk:
         cache: Answers that are known; `None` for none.
         budget: What may be spent; `None` for no cap.
         traces: Where calls are recorded; `None` for nowhere.
+        session: Gives the traces of a session by its id, in order; `None` where they cannot be looked up.
     """
 
     cache: Cache | None = None
     budget: Budget | None = None
     traces: JudgeTraces | None = None
+    session: Callable[[str], Sequence[Trace]] | None = None
 
 
 _desk: ContextVar[Desk] = ContextVar("tracekit_desk", default=Desk())  # noqa: B039 - frozen

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tracekit_evaluators.comparison import CaseChange, Comparison, ScoreDifference
-from tracekit_evaluators.pairing import Pairing, RunRows, case_name, natural, pair, read_run
+from tracekit_evaluators.paired_scores import SAME, PairedScore, PairedScores, means_of, unsteady
+from tracekit_evaluators.pairing import RunRows, case_name, natural, pair, read_run
+from tracekit_evaluators.slices import reversals, slices_of
 from tracekit_evaluators.statistics import (
     Estimate,
     PValue,
+    cases_needed,
+    detectable,
+    effect_sizes,
     fisher_exact_p,
     holm,
     independent_difference,
     independent_proportion_difference,
     mcnemar_exact_p,
+    mcnemar_mid_p,
     paired_difference,
     paired_effect_size,
-    paired_proportion_difference,
     sign_flip_p,
+    tango_difference,
 )
-from tracekit_evaluators.summary import Row, ScoreGroup, number, trial
+from tracekit_evaluators.summary import Row, number
 from tracekit_evaluators.verdict import verdict
 
 if TYPE_CHECKING:
@@ -30,15 +37,14 @@ if TYPE_CHECKING:
 
 __all__ = ["CaseChange", "Comparison", "ScoreDifference", "compare", "compare_rows"]
 
-_SAME = 1e-12  # differences of means below this are rounding
-
 
 def compare(store: Store, baseline: RunRecord, candidate: RunRecord) -> Comparison:
     """Compare two runs of a store.
 
     Cases are paired by case id, else by equal input; repeats of a case are averaged first. A score that passes or fails
-    is tested by McNemar's exact test, any other by sign-flip permutation; p-values are corrected by Holm over the
-    scores.
+    is tested by McNemar's exact test, any other by sign-flip permutation; where cases share a session, a user or a
+    source, these are what is flipped and what the interval counts. p-values are corrected by Holm over the scores, those
+    of slices by Benjamini and Hochberg.
 
     Args:
         store: The store that has both runs.
@@ -55,10 +61,11 @@ def compare_rows(baseline: RunRows, candidate: RunRows) -> Comparison:
     """Compare two runs whose rows have been read."""
     pairing = pair(baseline, candidate)
     both, before_only, after_only = pairing.keys()
-    before, after = baseline.groups, candidate.groups
-    scores = [
-        _score_difference(before[name], after[name], pairing, baseline, candidate) for name in before if name in after
-    ]
+    found = PairedScores(baseline, candidate, pairing)
+    traces = candidate.traces or baseline.traces
+    scores = [_with_changes(_difference(each, baseline, candidate), each, traces) for each in found.scores.values()]
+    measures = [_difference(each, baseline, candidate) for each in found.measures.values()]
+    told = [each for each in measures if each.estimate.value is not None and (each.baseline or each.candidate)]
     notes = (
         ["both runs judged the same traces, so a difference is the judges'"]
         if _same_traces(baseline, candidate)
@@ -74,9 +81,10 @@ def compare_rows(baseline: RunRows, candidate: RunRows) -> Comparison:
         tuple(case_name(key) for key in before_only),
         tuple(case_name(key) for key in after_only),
         _judged(scores),
-        _judged(_measure_differences(baseline, candidate, pairing)),
-        tuple(sorted(set(before) ^ set(after))),
-        tuple(notes),
+        _judged(told),
+        tuple(sorted(set(baseline.groups) ^ set(candidate.groups))),
+        (*notes, *reversals(found.scores, baseline=baseline, candidate=candidate)),
+        slices_of(found.scores, baseline=baseline, candidate=candidate),
     )
 
 
@@ -88,119 +96,74 @@ def _judged(differences: Sequence[ScoreDifference]) -> tuple[ScoreDifference, ..
     )
 
 
-@dataclass(frozen=True)
-class _Values:
-    """One side's values by case key, with the rows that they came from."""
-
-    values: dict[str, list[float]]
-    rows: dict[str, list[Row]]
-
-    def mean(self, key: str) -> float:
-        return sum(self.values[key]) / len(self.values[key])
-
-
-def _collected(entries: Iterable[tuple[str | None, float | None, Row]]) -> _Values:
-    found = _Values({}, {})
-    for key, value, row in entries:
-        if key is not None and value is not None:
-            found.values.setdefault(key, []).append(value)
-            found.rows.setdefault(key, []).append(row)
-    return found
-
-
-def _score_values(group: ScoreGroup, keys: Mapping[str, str]) -> _Values:
-    as_pass = group.kind in {"label", "text"}
-    return _collected(
-        (
-            keys.get(str(row.get("trace_id"))) or _own_key(row),
-            trial(row, direction=group.direction) if as_pass else number(row),
-            row,
-        )
-        for row in group.rows
-    )
-
-
-def _own_key(row: Row) -> str | None:
-    # A score of something that is no trace, or of a trace that the store does not hold, still pairs by its case.
-    return None if row.get("case_id") is None else f"case:{row['case_id']}"
-
-
-def _score_difference(
-    before: ScoreGroup, after: ScoreGroup, pairing: Pairing, baseline: RunRows, candidate: RunRows
-) -> ScoreDifference:
-    kind = before.kind if after.kind == "none" else after.kind
-    if {before.kind, after.kind} == {"bool", "number"}:
-        kind = "number"
-    left, right = _score_values(before, pairing.baseline), _score_values(after, pairing.candidate)
-    direction = "maximize" if kind in {"label", "text"} else after.direction
-    found = _difference(before.name, kind, direction, left, right, paired=pairing.by != "none")
-    regressed, improved = _changes(found, left, right, candidate.traces or baseline.traces)
-    return replace(
-        found,
-        regressed=regressed,
-        improved=improved,
-        baseline_metric=baseline.metrics[before.name],
-        candidate_metric=candidate.metrics[after.name],
-    )
-
-
-def _measure_differences(baseline: RunRows, candidate: RunRows, pairing: Pairing) -> list[ScoreDifference]:
-    sides: list[dict[str, list[tuple[str | None, float | None, Row]]]] = []
-    for side, keys in ((baseline, pairing.baseline), (candidate, pairing.candidate)):
-        entries: dict[str, list[tuple[str | None, float | None, Row]]] = {}
-        for name, value, row in side.measures():
-            entries.setdefault(name, []).append((keys.get(str(row["trace_id"])), value, row))
-        sides.append(entries)
-    found = [
-        _difference(
-            name,
-            "number",
-            "minimize",
-            _collected(sides[0][name]),
-            _collected(sides[1][name]),
-            paired=pairing.by != "none",
-        )
-        for name in sides[0]
-        if name in sides[1]
-    ]
-    return [each for each in found if each.estimate.value is not None and (each.baseline or each.candidate)]
-
-
-def _difference(
-    name: str, kind: str, direction: str, left: _Values, right: _Values, *, paired: bool
-) -> ScoreDifference:
-    both = natural(set(left.values) & set(right.values)) if paired else []
-    used = (both, both) if paired else (list(left.values), list(right.values))
-    means = [left.mean(key) for key in used[0]], [right.mean(key) for key in used[1]]
-    yes_no = kind in {"bool", "label", "text"}
-    once = all(len(side.values[key]) == 1 for side, keys in zip((left, right), used, strict=True) for key in keys)
-    differences = [after - before for before, after in zip(*means, strict=True)] if paired else []
-    if paired:
-        estimate, p = _paired(differences, yes_no=yes_no, once=once)
-    else:
-        estimate, p = _independent(*means, yes_no=yes_no and once)
+def _difference(score: PairedScore, baseline: RunRows, candidate: RunRows) -> ScoreDifference:
+    before, after = means_of(score)
+    differences = score.differences
+    estimate, p = _paired(score) if score.paired else _independent(before, after, yes_no=score.yes_no and score.once)
+    counted = score.paired and score.yes_no and score.once
+    gained, lost = _moved(differences)
+    spread = _spread(score, estimate)
     return ScoreDifference(
-        name=name,
-        kind=kind,
-        direction=direction,
-        baseline=sum(means[0]) / len(means[0]) if means[0] else None,
-        candidate=sum(means[1]) / len(means[1]) if means[1] else None,
+        name=score.name,
+        kind=score.kind,
+        direction=score.direction,
+        baseline=sum(before) / len(before) if before else None,
+        candidate=sum(after) / len(after) if after else None,
         estimate=estimate,
         p=p,
-        pairs=len(both),
+        pairs=len(score.keys),
         effect=paired_effect_size(differences),
-        only_baseline=tuple(case_name(key) for key in natural(set(left.values) - set(right.values))),
-        only_candidate=tuple(case_name(key) for key in natural(set(right.values) - set(left.values))),
+        effects=effect_sizes(differences),
+        p_mid=mcnemar_mid_p(gained=gained, lost=lost).value if counted and score.clusters is None else None,
+        clusters=_clusters(score, estimate),
+        detectable=detectable(spread / math.sqrt(estimate.n)) if spread and estimate.n else None,
+        cases_needed=cases_needed(spread, difference=estimate.value) if spread and estimate.value else None,
+        flaky=tuple(case_name(key) for key in unsteady(score)),
+        only_baseline=tuple(case_name(key) for key in natural(set(score.left.values) - set(score.right.values))),
+        only_candidate=tuple(case_name(key) for key in natural(set(score.right.values) - set(score.left.values))),
+        baseline_metric=baseline.metrics.get(score.name, {}),
+        candidate_metric=candidate.metrics.get(score.name, {}),
     )
 
 
-def _paired(differences: Sequence[float], *, yes_no: bool, once: bool) -> tuple[Estimate, PValue]:
-    moved = [0.0 if abs(each) < _SAME else each for each in differences]
-    gained, lost = sum(1 for each in moved if each > 0), sum(1 for each in moved if each < 0)
-    if yes_no and (once or not gained + lost):
-        estimate = paired_proportion_difference(gained=gained, lost=lost, n=len(moved))
-        return estimate, mcnemar_exact_p(gained=gained, lost=lost) if moved else PValue(None, "no pairs")
-    return paired_difference(moved), sign_flip_p(moved)
+def _moved(differences: Sequence[float]) -> tuple[int, int]:
+    return sum(1 for each in differences if each > 0), sum(1 for each in differences if each < 0)
+
+
+def _spread(score: PairedScore, estimate: Estimate) -> float | None:
+    """What a pair's difference would vary by if the pairs were independent."""
+    n = estimate.n
+    if not score.paired or not n:
+        return None if estimate.standard_error is None else estimate.standard_error * math.sqrt(n)
+    if score.yes_no and score.clusters is None and score.once:
+        gained, lost = _moved(score.differences)  # smoothed: that no pair differs does not say that none would
+        return math.sqrt(max(0.0, (gained + lost + 2) / (n + 2) - ((gained - lost) / (n + 2)) ** 2))
+    return None if estimate.standard_error is None else estimate.standard_error * math.sqrt(n)
+
+
+def _clusters(score: PairedScore, estimate: Estimate) -> dict[str, object] | None:
+    if score.clusters is None or estimate.clusters is None:
+        return None
+    return {
+        "by": score.clusters.by,
+        "count": estimate.clusters,
+        "largest": score.clusters.largest,
+        "design_effect": estimate.design_effect,
+        "effective_n": estimate.effective_n,
+        "warning": estimate.warning,
+    }
+
+
+def _paired(score: PairedScore) -> tuple[Estimate, PValue]:
+    differences = score.differences
+    gained, lost = _moved(differences)
+    if score.clusters is not None and gained + lost:
+        groups = score.clusters.of
+        return paired_difference(differences, clusters=groups), sign_flip_p(differences, clusters=groups)
+    if score.yes_no and (score.once or not gained + lost):
+        estimate = tango_difference(gained=gained, lost=lost, n=len(differences))
+        return estimate, mcnemar_exact_p(gained=gained, lost=lost) if differences else PValue(None, "no pairs")
+    return paired_difference(differences), sign_flip_p(differences)
 
 
 def _independent(before: Sequence[float], after: Sequence[float], *, yes_no: bool) -> tuple[Estimate, PValue]:
@@ -213,21 +176,17 @@ def _independent(before: Sequence[float], after: Sequence[float], *, yes_no: boo
     return independent_difference(before, candidate=after)
 
 
-def _changes(
-    found: ScoreDifference, left: _Values, right: _Values, traces: Mapping[str, Row]
-) -> tuple[tuple[CaseChange, ...], tuple[CaseChange, ...]]:
-    if not found.pairs:
-        return (), ()
-    sign = -1.0 if found.direction == "minimize" else 1.0
+def _with_changes(found: ScoreDifference, score: PairedScore, traces: Mapping[str, Row]) -> ScoreDifference:
+    sign, left, right = score.sign, score.left, score.right
     changes = []
-    for key in natural(set(left.values) & set(right.values)):
+    for key in score.keys:
         before, after = left.mean(key), right.mean(key)
-        if abs(after - before) >= _SAME:
+        if abs(after - before) >= SAME:
             changes.append(_change(key, found.name, (before, after), (left.rows[key], right.rows[key]), sign, traces))
     ordered = sorted(changes, key=lambda change: sign * (change.difference or 0.0))
     regressed = tuple(change for change in ordered if sign * (change.difference or 0.0) < 0)
     improved = tuple(change for change in reversed(ordered) if sign * (change.difference or 0.0) > 0)
-    return regressed, improved
+    return replace(found, regressed=regressed, improved=improved)
 
 
 def _change(

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tracekit_evaluators.statistics import Estimate, PValue
+from tracekit_evaluators.slices import Slice
+from tracekit_evaluators.statistics import EffectSizes, Estimate, PValue
 from tracekit_evaluators.verdict import sentence
 
 if TYPE_CHECKING:
@@ -70,6 +71,12 @@ class ScoreDifference:
         only_candidate: Cases that only the candidate has a score for.
         baseline_metric: The baseline's whole metric, as `summarise` gives it.
         candidate_metric: The candidate's.
+        effects: How large the difference is: d_z, odds of gained to lost, probability of superiority.
+        p_mid: McNemar's mid-p, where its exact test is the p-value.
+        clusters: What cases share (`by`, `count`, `design_effect`, `effective_n`), where they share something.
+        detectable: The smallest difference that so many cases show in 80 % of repetitions.
+        cases_needed: How many cases would show the difference that was seen; `None` where there is none to show.
+        flaky: Cases that sometimes pass and sometimes fail within one run.
     """
 
     name: str
@@ -89,6 +96,19 @@ class ScoreDifference:
     only_candidate: tuple[str, ...] = ()
     baseline_metric: Mapping[str, object] = field(default_factory=dict)
     candidate_metric: Mapping[str, object] = field(default_factory=dict)
+    effects: EffectSizes | None = None
+    p_mid: float | None = None
+    clusters: Mapping[str, object] | None = None
+    detectable: float | None = None
+    cases_needed: int | None = None
+    flaky: tuple[str, ...] = ()
+
+    @property
+    def more_cases(self) -> int | None:
+        """How many more cases would settle it, were the true difference the one that was seen; `None` once it is."""
+        if self.verdict != "no clear difference" or self.cases_needed is None:
+            return None
+        return max(0, self.cases_needed - self.estimate.n) or None
 
     @property
     def marks_cases(self) -> bool:
@@ -113,7 +133,14 @@ class ScoreDifference:
             "p": self.p.value,
             "test": self.p.test,
             "p_adjusted": self.p_adjusted,
+            "p_mid": self.p_mid,
             "effect_size": self.effect,
+            "odds": None if self.effects is None else self.effects.odds,
+            "superiority": None if self.effects is None else self.effects.superiority,
+            "clusters": None if self.clusters is None else dict(self.clusters),
+            "detectable": self.detectable,
+            "more_cases": self.more_cases,
+            "flaky": list(self.flaky),
             "verdict": self.verdict,
             "pairs": self.pairs,
             "regressed": [change.to_dict() for change in self.regressed],
@@ -140,6 +167,7 @@ class Comparison:
         measures: The same for latency, cost and tokens of the traces.
         missing_scores: Score names that only one of the runs has.
         notes: What a reader should know before trusting the numbers.
+        slices: The scores by tag, model, tool and length.
     """
 
     baseline: RunRecord
@@ -152,6 +180,7 @@ class Comparison:
     measures: tuple[ScoreDifference, ...]
     missing_scores: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    slices: tuple[Slice, ...] = ()
 
     @property
     def pairing_rate(self) -> float | None:
@@ -179,6 +208,7 @@ class Comparison:
             "measures": [each.to_dict() for each in self.measures],
             "missing_scores": list(self.missing_scores),
             "notes": list(self.notes),
+            "slices": [each.to_dict() for each in self.slices],
         }
 
 

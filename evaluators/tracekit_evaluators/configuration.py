@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tracekit.errors import UsageError
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Place = tuple[str | int, ...]
 _MOST_FAULTS = 10
 _MOST_NODES = 200_000  # aliases of aliases can say more than any memory holds
+_COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _TYPES = {"string": "a text", "integer": "a whole number", "number": "a number", "boolean": "true or false"}
 _TYPES |= {"array": "a list", "object": "a mapping"}
 
@@ -142,9 +143,11 @@ def _faults(value: object, lines: Mapping[Place, int]) -> Iterator[tuple[int, st
 
 def _told(error: ValidationError, lines: Mapping[Place, int]) -> Iterator[tuple[int, str]]:
     place: Place = tuple(error.absolute_path)
+    schema: Any = error.schema
+    instance: Any = error.instance
     if error.validator == "additionalProperties":
-        known = sorted(error.schema["properties"])
-        for key in sorted(str(each) for each in error.instance if each not in known):
+        known = sorted(schema["properties"])
+        for key in sorted(str(each) for each in instance if each not in known):
             near = difflib.get_close_matches(key, known, 1)
             meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
             yield _line(lines, (*place, key)), f"{_key((*place, key))}: there is no such key; {meant}"
@@ -155,23 +158,21 @@ def _told(error: ValidationError, lines: Mapping[Place, int]) -> Iterator[tuple[
             for each in deeper:
                 yield from _told(each, lines)
             return
-        yield _line(lines, place), f"{_key(place)}: must be {error.schema['description']}, not {error.instance!r:.80}"
+        yield _line(lines, place), f"{_key(place)}: must be {schema['description']}, not {instance!r:.80}"
         return
     yield _line(lines, place), f"{_key(place)}: {_words(error)}"
 
 
 def _words(error: ValidationError) -> str:
-    said, wanted, given = error.validator, error.validator_value, f"{error.instance!r:.80}"
+    said, given = error.validator, f"{error.instance!r:.80}"
+    wanted: Any = error.validator_value
+    instance: Any = error.instance
     if said == "required":
-        missing = [key for key in wanted if key not in error.instance]
+        missing = [key for key in wanted if key not in instance]
         return f"{', '.join(missing)} is missing"
     if said == "dependentRequired":
         lacking = next(
-            (key, need)
-            for key, needs in wanted.items()
-            if key in error.instance
-            for need in needs
-            if need not in error.instance
+            (key, need) for key, needs in wanted.items() if key in instance for need in needs if need not in instance
         )
         return f"{lacking[0]} needs {lacking[1]}"
     if said == "type":
@@ -236,6 +237,8 @@ class _Reading:
         if self._count > _MOST_NODES:
             raise UsageError(f"{self._file}:{line}: more than {_MOST_NODES} values; aliases may repeat too much")
         self.lines.setdefault(place, line)
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _COLLECTIONS:
+            raise UsageError(f"{self._file}:{line}: this is no YAML that is read here: the tag {node.tag} is not known")
         if isinstance(node, yaml.MappingNode):
             self._loader.flatten_mapping(node)
             return self._mapping(node.value, place)
@@ -253,6 +256,7 @@ class _Reading:
             line = key_node.start_mark.line + 1
             if key in found:
                 raise UsageError(f"{self._file}:{line}: {_key((*place, key))} is there twice")
-            self.lines[(*place, key)] = line
-            found[key] = self.value(value_node, (*place, key))
+            at = (*place, key)
+            self.lines[at] = line
+            found[key] = self.value(value_node, at)
         return found

@@ -1,11 +1,13 @@
-"""Scores out of a run, as the JSONL that `tracekit_evaluators.imports` reads."""
+"""Scores out of a run, as the JSONL or CSV that `tracekit_evaluators.imports` reads."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,15 +19,20 @@ if TYPE_CHECKING:
     from tracekit_collector.store import Store
 
 _AS_THEY_ARE = ("trace_id", "span_id", "name", "passed", "source", "case_id", "repeat", "explanation", "annotator")
+COLUMNS = (*_AS_THEY_ARE[:3], "value", "status", "direction", *_AS_THEY_ARE[3:])
+COLUMNS_OF_LABELS = ("inclusion_probability", "rubric_version", "seconds", "metadata")
 
 
-def export_scores(store: Store, run_id: str, path: str | os.PathLike[str] | None = None) -> int:
-    """Write a run's scores as JSONL.
+def export_scores(
+    store: Store, run_id: str, path: str | os.PathLike[str] | None = None, *, kind: str | None = None
+) -> int:
+    """Write a run's scores as JSONL or CSV.
 
     Args:
         store: Where the run is.
         run_id: Its id.
         path: The file; stdout when not given.
+        kind: `jsonl` or `csv`; what the file's name says, else `jsonl`, when not given.
 
     Returns:
         How many lines were written.
@@ -34,20 +41,21 @@ def export_scores(store: Store, run_id: str, path: str | os.PathLike[str] | None
         StoreError: The file cannot be written.
     """
     lines = list(_lines(store, run_id))
-    text = "".join(line + "\n" for line in lines)
+    as_csv = kind == "csv" or (kind is None and path is not None and os.fspath(path).endswith(".csv"))
+    text = _csv(lines) if as_csv else "".join(json_column(line) + "\n" for line in lines)
     if path is None:
         sys.stdout.write(text)
         return len(lines)
     try:
-        Path(path).write_text(text, encoding="utf-8")
+        Path(path).write_text(text, encoding="utf-8", newline="")
     except OSError as error:
         raise StoreError(f"cannot write {os.fspath(path)}: {error.strerror or error}") from error
     return len(lines)
 
 
-def _lines(store: Store, run_id: str) -> Iterator[str]:
+def _lines(store: Store, run_id: str) -> Iterator[dict[str, object]]:
     for row in scores_of(store, run_id):
-        line = {key: row[key] for key in _AS_THEY_ARE if row[key] is not None}
+        line = {key: row[key] for key in (*_AS_THEY_ARE, "inclusion_probability") if row[key] is not None}
         if row["status"] == "scored":
             line["value"] = _value(row)
         else:
@@ -56,7 +64,27 @@ def _lines(store: Store, run_id: str) -> Iterator[str]:
             line["direction"] = row["direction"]
         if row["metadata"] is not None:
             line["metadata"] = json.loads(str(row["metadata"]))
-        yield json_column(line)
+        if row["source"] in ("human", "user"):
+            # Of a person, the judge's version is the rubric's, and its latency the time that the answer took.
+            latency = row["latency_ms"]
+            line.update({"rubric_version": row["judge_version"]} if row["judge_version"] is not None else {})
+            line.update({"seconds": latency / 1000} if isinstance(latency, (int, float)) else {})
+        yield line
+
+
+def _csv(lines: Sequence[Mapping[str, object]]) -> str:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, (*COLUMNS, *COLUMNS_OF_LABELS), lineterminator="\n")
+    writer.writeheader()
+    for line in lines:
+        writer.writerow({name: _cell(value) for name, value in line.items()})
+    return out.getvalue()
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return json_column(value) if isinstance(value, (dict, list)) else value
 
 
 def _value(row: Mapping[str, object]) -> object:

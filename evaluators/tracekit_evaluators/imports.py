@@ -1,12 +1,14 @@
-"""Scores from outside: verdicts of people, environments or other tools, read from JSONL into a run of kind `import`.
+"""Scores from outside: verdicts of people, environments or other tools, from JSONL or CSV into a run of kind `import`.
 
-A line is an object: `trace_id`, `name` and `value` (a number, a bool or a label); optionally `passed`, `source`,
-`case_id`, `repeat`, `span_id`, `explanation`, `annotator`, `direction`, `metadata`; instead of a value, a `status` that
-says why there is none.
+A line is an object, or a row under a header: `trace_id`, `name` and `value` (a number, a bool or a label); optionally
+`passed`, `source`, `case_id`, `repeat`, `span_id`, `explanation`, `annotator`, `direction`, `metadata`, and of a label
+`inclusion_probability`, `rubric_version` and `seconds`, the time it took; instead of a value, a `status` that says why
+there is none.
 """
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
@@ -15,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from tracekit.errors import NotFoundError, UsageError
 from tracekit_evaluators import provenance
@@ -55,7 +57,7 @@ class Imported:
 
 
 def import_scores(store: Store, path: str | os.PathLike[str], *, run: str) -> Imported:
-    """Read scores from a JSONL file into a run of kind `import`, all of them or, where a line is faulty, none.
+    """Read scores from a JSONL or CSV file into a run of kind `import`, all of them or, where a line is faulty, none.
 
     A file that is read again changes nothing: a line that is already there is left alone, and one that says something
     else of the same target, name and annotator takes the earlier one's place.
@@ -90,7 +92,9 @@ def import_scores(store: Store, path: str | os.PathLike[str], *, run: str) -> Im
         if before is not None and _same(before, row):
             continue
         row["supersedes"] = None if before is None else before["score_id"]
-        row["score_id"] = _digest([begun.id, *_target(row), row["supersedes"], [row[key] for key in _SAYS]])
+        row["score_id"] = _digest(
+            [begun.id, *_target(row), row["supersedes"], [row[key] for key in _SAYS], *_labelled(row)]
+        )
         replaced += before is not None
         rows.append(row)
     for start in range(0, len(rows), _AT_ONCE):
@@ -112,7 +116,7 @@ def read_scores(path: str | os.PathLike[str]) -> list[Line]:
     seen: dict[tuple[object, ...], int] = {}
     for number, text in _texts(Path(path)):
         try:
-            line = _checked(json.loads(text, parse_constant=_no_constant))
+            line = _checked(text if isinstance(text, dict) else json.loads(text, parse_constant=_no_constant))
         except (ValueError, RecursionError, UsageError) as error:
             faults.append(f"line {number}: {error}")
             continue
@@ -130,6 +134,7 @@ def read_scores(path: str | os.PathLike[str]) -> list[Line]:
 
 
 _SAYS = ("value_type", "value", "label", "passed", "direction", "status", "explanation", "source", "metadata")
+_LABELLED = ("inclusion_probability", "judge_version", "latency_ms")
 
 
 def _row(line: Line, run_id: str, place: tuple[object, object]) -> dict[str, object]:
@@ -140,6 +145,7 @@ def _row(line: Line, run_id: str, place: tuple[object, object]) -> dict[str, obj
     if passed is None and isinstance(value, bool) and direction != "neutral":
         passed = value is (direction != "minimize")
     case, repeat = line.get("case_id"), line.get("repeat")
+    probability, seconds = line.get("inclusion_probability"), line.get("seconds")
     return {
         "time": datetime.now(timezone.utc).replace(tzinfo=None),
         "run_id": run_id,
@@ -158,8 +164,17 @@ def _row(line: Line, run_id: str, place: tuple[object, object]) -> dict[str, obj
         "direction": direction,
         "status": line.get("status") or "scored",
         "explanation": _clean(line.get("explanation")),
+        "inclusion_probability": None if probability is None else float(cast("float", probability)),
+        "judge_version": _clean(line.get("rubric_version")),
+        "latency_ms": None if seconds is None else 1000 * float(cast("float", seconds)),
         "metadata": json_column(line["metadata"]) if line.get("metadata") else None,
     }
+
+
+def _labelled(row: Line) -> list[list[object]]:
+    """What a label says besides; nothing where it says nothing, so that other lines keep their ids."""
+    found = [row[key] for key in _LABELLED]
+    return [found] if any(value is not None for value in found) else []
 
 
 def _target(row: Line) -> tuple[object, ...]:
@@ -168,7 +183,7 @@ def _target(row: Line) -> tuple[object, ...]:
 
 
 def _same(before: Line, row: Line) -> bool:
-    return all(before.get(key) == row.get(key) for key in (*_SAYS, "case_id", "repeat"))
+    return all(before.get(key) == row.get(key) for key in (*_SAYS, *_LABELLED, "case_id", "repeat"))
 
 
 def _run(store: Store, name: str) -> RunRecord | None:
@@ -195,14 +210,39 @@ def _traces(store: Store, ids: set[str]) -> dict[str, tuple[object, object]]:
     return found
 
 
-def _texts(path: Path) -> Iterator[tuple[int, str]]:
+def _texts(path: Path) -> Iterator[tuple[int, str | dict[str, object]]]:
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with path.open(encoding="utf-8-sig", newline="" if path.suffix == ".csv" else None) as file:
+            if path.suffix == ".csv":
+                yield from _cells(csv.DictReader(file, strict=True))
+                return
             for number, text in enumerate(file, start=1):
                 if text.strip():
                     yield number, text
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"cannot read the scores in {path}: {error}") from error
+
+
+def _cells(rows: csv.DictReader[str]) -> Iterator[tuple[int, dict[str, object]]]:
+    """Rows as lines: an empty cell says nothing, and numbers, true and false are what they say."""
+    for row in rows:
+        if None in row or None in row.values():
+            raise UsageError(f"line {rows.line_num} of the CSV has another number of cells than its header")
+        yield rows.line_num, {name: _of_cell(name, cell) for name, cell in row.items() if cell.strip()}
+
+
+def _of_cell(name: str, cell: str) -> object:
+    if name not in _PARSED:
+        return cell
+    if cell.strip().lower() in ("true", "false"):
+        return cell.strip().lower() == "true"
+    try:
+        return json.loads(cell, parse_constant=_no_constant)
+    except ValueError:
+        return cell
+
+
+_PARSED = ("value", "passed", "repeat", "metadata", "inclusion_probability", "seconds")
 
 
 def _is_text(value: object) -> bool:
@@ -221,11 +261,15 @@ def _is_value(value: object) -> bool:
     return _is_text(value) or (isinstance(value, (int, float)) and abs(value) < 1e300)
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def _one_of(words: Sequence[str]) -> Callable[[object], bool]:
     return lambda value: value in words
 
 
-_CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
+_CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "trace_id": (lambda value: isinstance(value, str) and bool(_TRACE.fullmatch(value)), "32 lower-case hex digits"),
     "span_id": (lambda value: isinstance(value, str) and bool(_SPAN.fullmatch(value)), "16 lower-case hex digits"),
     "name": (_is_text, "a text"),
@@ -239,6 +283,9 @@ _CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
     "direction": (_one_of(DIRECTIONS), f"one of {', '.join(DIRECTIONS)}"),
     "status": (_one_of(STATUSES), f"one of {', '.join(STATUSES)}"),
     "metadata": (lambda value: isinstance(value, dict), "an object"),
+    "inclusion_probability": (lambda value: _is_number(value) and 0 < value <= 1, "a number above 0, up to 1"),
+    "rubric_version": (_is_text, "a text"),
+    "seconds": (lambda value: _is_number(value) and value >= 0, "a number from 0"),
 }
 
 

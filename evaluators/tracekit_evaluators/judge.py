@@ -286,7 +286,8 @@ def _named_in(spec: plugins.Spec) -> Judge:
             raise PluginError(f"{spec.use} returned a {type(made).__name__}, not a judge")
         declared = Declaration(spec.use.rpartition(":")[2], about=(inspect.getdoc(found) or "").partition("\n")[0])
         built = made if isinstance(made, Judge) else _built(declared, found, made, parameters)
-    built = replace(built, spec=str(plugins.Spec(spec.use, spec.parameters)))
+    plain = cast("dict[str, object]", _plain(spec.parameters))
+    built = replace(built, spec=str(plugins.Spec(spec.use, plain)))
     return built if name is None else built.named(str(name))
 
 

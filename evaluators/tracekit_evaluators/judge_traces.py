@@ -82,6 +82,19 @@ class JudgeTraces:
         with self._tracer.start_as_current_span(f"chat {name}", attributes=attributes) as span:
             yield lambda answer: span.set_attributes(_said(answer))
 
+    @contextlib.contextmanager
+    def look(self, action: str, arguments: Mapping[str, object]) -> Iterator[Callable[[str], None]]:
+        """One look of a judge at a trace; gives a function that takes what it saw."""
+        attributes = {
+            names.STEP: "tool",
+            names.OPERATION: "execute_tool",
+            names.TOOL_NAME: action,
+            names.TOOL_ARGUMENTS: json.dumps(dict(arguments), ensure_ascii=False, default=str)[:_LONGEST_TEXT],
+            names.RUN: self._run_id,
+        }
+        with self._tracer.start_as_current_span(f"look {action}", attributes=attributes) as span:
+            yield lambda seen: span.set_attribute(names.TOOL_RESULT, _cut(seen))
+
     def close(self) -> None:
         """Write what is left."""
         self._provider.shutdown()

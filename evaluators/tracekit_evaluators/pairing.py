@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
+from tracekit_evaluators.clustering import Facts, case_rows
 from tracekit_evaluators.subject import input_digest
 from tracekit_evaluators.summary import Row, ScoreGroup, group_scores, summarise
 
@@ -25,11 +26,17 @@ class RunRows:
         run: The run.
         rows: Its rows of the table `scores`, in a fixed order, `case_id` filled in from the trace where it is missing.
         traces: The rows of the view `traces` that these name, by trace id.
+        cases: The cases of the dataset that it tried, by case id, as far as they are known.
+        models: For each trace id the models that it called.
+        tools: For each trace id the tools that it called.
     """
 
     run: RunRecord
     rows: tuple[Row, ...]
     traces: Mapping[str, Row]
+    cases: Mapping[str, Row] = field(default_factory=dict)
+    models: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    tools: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property
     def groups(self) -> dict[str, ScoreGroup]:
@@ -39,7 +46,12 @@ class RunRows:
     @cached_property
     def metrics(self) -> dict[str, dict[str, object]]:
         """Its metrics, as `summarise` gives them."""
-        return summarise(self.rows)
+        return summarise(self.rows, self.facts)
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of it beyond its scores."""
+        return Facts(self.traces, self.cases)
 
     @cached_property
     def own_keys(self) -> dict[str, str]:
@@ -96,7 +108,18 @@ def read_run(store: Store, run: RunRecord) -> RunRows:
         query = "SELECT * FROM traces WHERE trace_id IN (SELECT unnest(?::VARCHAR[])) ORDER BY trace_id"
         for row in store.sql(query, [wanted[start : start + _READ_AT_ONCE]], settle=False):
             traces[str(row["trace_id"])] = row
-    return RunRows(run, tuple(sorted(_with_cases(found, traces), key=_place)), traces)
+    rows = tuple(sorted(_with_cases(found, traces), key=_place))
+    used = [_called(store, run, view, column) for view, column in (("llm_calls", "model"), ("tool_calls", "tool_name"))]
+    return RunRows(run, rows, traces, case_rows(store, run), used[0], used[1])
+
+
+def _called(store: Store, run: RunRecord, view: str, column: str) -> dict[str, tuple[str, ...]]:
+    query = (
+        f"SELECT trace_id, list_sort(list(DISTINCT {column})) AS names FROM {view} WHERE {column} IS NOT NULL "  # noqa: S608 - our own names
+        "AND trace_id IN (SELECT trace_id FROM scores WHERE run_id = ?) GROUP BY trace_id"
+    )
+    found = store.sql(query, [run.id], settle=False)
+    return {str(row["trace_id"]): tuple(str(name) for name in row["names"]) for row in found}  # type: ignore[attr-defined]  # a list column
 
 
 def pair(baseline: RunRows, candidate: RunRows) -> Pairing:

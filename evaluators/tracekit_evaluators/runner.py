@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from tracekit.errors import UsageError
@@ -40,6 +41,7 @@ from tracekit_evaluators.tasks import TaskSource, Trying, tried_before, try_all,
 if TYPE_CHECKING:
     from tracekit_collector.catalog import RunRecord
     from tracekit_collector.store import Store
+    from tracekit_collector.trace import Trace
 
 JudgeSource = str | Mapping[str, object] | Judge | Callable[..., object]
 T = TypeVar("T")
@@ -200,6 +202,7 @@ def evaluate(
         cache=Cache(store.location / "judge-cache.db") if cache else None,
         budget=Budget() if budget is None else budget,
         traces=_traces(store, plan) if trace_judges else None,
+        session=partial(_session, store),
     )
     return _carried_out(store, plan, lent, concurrency=concurrency, progress=progress, anywhere=only_unscored)
 
@@ -257,9 +260,11 @@ def finish(store: Store, run_id: str, makers: Makers, more: Mapping[str, object]
         makers: Who made its traces.
         more: What else its summary says.
     """
+    from tracekit_evaluators.clustering import facts_of  # noqa: PLC0415 - the façade stays light
     from tracekit_evaluators.summary import Summing  # noqa: PLC0415 - the façade stays light
 
-    summing, statuses, spent, count = Summing(), dict[str, int](), _Spent(), 0
+    facts = facts_of(store, store.catalog.runs.find(run_id))
+    summing, statuses, spent, count = Summing(facts), dict[str, int](), _Spent(), 0
     for (name,) in store.sql("SELECT DISTINCT name FROM scores WHERE run_id = ? ORDER BY name", [run_id]).fetchall():
         rows = standing(store, run_id, _SUMMED, name=str(name))  # one name at a time: a run may be long
         count += len(rows)
@@ -288,6 +293,13 @@ def _try(store: Store, record: RunRecord, how: Trying | None, *, concurrency: in
     except BaseException:
         store.catalog.runs.update(record.id, status="failed")
         raise
+
+
+def _session(store: Store, session_id: str) -> list[Trace]:
+    """The traces of a session, in order; of a very long one the first 200."""
+    query = "SELECT trace_id FROM traces WHERE session_id = ? ORDER BY start_ns, trace_id LIMIT 200"
+    found = store.sql(query, [session_id], settle=False).fetchall()
+    return list(store.traces([str(row[0]) for row in found]))
 
 
 def _traces(store: Store, plan: Plan) -> JudgeTraces | None:

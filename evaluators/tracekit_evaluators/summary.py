@@ -7,13 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from tracekit_evaluators.clustering import Clusters, Facts, find_clusters
 from tracekit_evaluators.statistics import (
     Estimate,
     coverage,
     flaky_share,
     mean_of_cases,
+    pass_at_k,
     pass_hat_k,
     proportion_of_cases,
+    ratio_of_means,
+    repeats_of_cases,
     trials_of,
     wilson_interval,
     worst_case_bounds,
@@ -21,6 +25,7 @@ from tracekit_evaluators.statistics import (
 
 Row = Mapping[str, object]
 _MOST_LABELS = 50
+_MOST_NAMED = 50
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class ScoreGroup:
         return [[number(row) for row in rows] for rows in self.cases.values()]
 
 
-def summarise(rows: Iterable[Row]) -> dict[str, dict[str, object]]:
+def summarise(rows: Iterable[Row], facts: Facts | None = None) -> dict[str, dict[str, object]]:
     """The metrics of a run from its rows in the lake's table `scores`.
 
     Repeats of a case are averaged first, so that each case counts the same. A bool (or 0-1) score whose cases
@@ -64,11 +69,13 @@ def summarise(rows: Iterable[Row]) -> dict[str, dict[str, object]]:
     Args:
         rows: Dicts with the columns of the table `scores`; a column may be absent. A row that another row
             supersedes is left out.
+        facts: What is known of their traces and cases: whose sessions, users and sources they share, what they cost.
 
     Returns:
         Metrics by name, in order of name: `value`, `low`, `high` (95 %), `n` (cases), `method`, `mean`,
-        `scores`, `cases`, `repeats`, `coverage`, `missing`, `bounds`, `direction`, `kind`, and `passed` or
-        `distribution` where the score has them.
+        `scores`, `cases`, `repeats`, `coverage`, `missing`, `bounds`, `direction`, `kind`, and where the score has them
+        `passed`, `distribution`, `clusters` (what cases share, design effect, effective n), `variance` (between and
+        within cases), `flaky` (share and cases), `pass_at_k`, `cost_per_success` (USD) and `warning`.
 
     Example:
         >>> rows = [{"name": "ok", "value_type": "bool", "value": v, "status": "scored"} for v in (1.0, 0.0)]
@@ -76,7 +83,7 @@ def summarise(rows: Iterable[Row]) -> dict[str, dict[str, object]]:
         >>> metric["mean"], metric["n"], metric["method"]
         (0.5, 2, 'Wilson')
     """
-    summing = Summing()
+    summing = Summing(facts)
     for group in group_scores(rows):
         summing.take(group)
     return summing.metrics()
@@ -92,7 +99,8 @@ class Summing:
         1.0
     """
 
-    def __init__(self) -> None:
+    def __init__(self, facts: Facts | None = None) -> None:
+        self._facts = Facts() if facts is None else facts
         self._metrics: dict[str, dict[str, object]] = {}
         self._reliability: list[tuple[str, dict[str, dict[str, object]]]] = []
 
@@ -103,9 +111,12 @@ class Summing:
 
     def take(self, group: ScoreGroup) -> None:
         """Take all rows of one name."""
-        self._metrics[group.name] = _metric(group)
+        self._metrics[group.name] = _metric(group, self._facts)
         if group.kind == "bool":
-            self._reliability.append((group.name, _reliability(group)))
+            curve, at_k = _reliability(group, self._facts)
+            self._reliability.append((group.name, curve))
+            if at_k:
+                self._metrics[group.name]["pass_at_k"] = at_k
 
     def metrics(self) -> dict[str, dict[str, object]]:
         """The metrics by name, as `summarise` tells them."""
@@ -182,10 +193,11 @@ def _kind(scored: Sequence[Row]) -> str:
     return "text" if types == {"text"} else "label"
 
 
-def _metric(group: ScoreGroup) -> dict[str, object]:
+def _metric(group: ScoreGroup, facts: Facts) -> dict[str, object]:
     cases = group.values()
     kept = [[value for value in case if value is not None] for case in cases]
-    estimate = _estimate(group, kept)
+    clusters = find_clusters(group.cases, facts)
+    estimate = _estimate(group, kept, clusters)
     held = coverage("scored" if _has_value(group, row) else _missing_status(row) for row in group.rows)
     tried = [len(case) for case in group.cases.values()]
     metric: dict[str, object] = {
@@ -205,17 +217,65 @@ def _metric(group: ScoreGroup) -> dict[str, object]:
     passes = _passes(group)
     if passes is not None and group.kind != "bool":
         metric["passed"] = proportion_of_cases(passes).to_dict()
-    if group.kind == "bool" and max(tried, default=0) > 1:
-        metric["flaky"] = flaky_share(trials_of(kept)).to_dict()
+    if clusters is not None and estimate.clusters is not None:
+        metric["clusters"] = _clusters(clusters, estimate)
+    if estimate.warning is not None:
+        metric["warning"] = estimate.warning
+    spent = _cost_per_success(group, facts, clusters) if group.kind == "bool" else None
+    if spent is not None:
+        metric["cost_per_success"] = spent.to_dict()
+    metric.update(_of_repeats(group, kept) if max(tried, default=0) > 1 else {})
     return metric
 
 
-def _estimate(group: ScoreGroup, kept: Sequence[Sequence[float]]) -> Estimate:
+def _estimate(group: ScoreGroup, kept: Sequence[Sequence[float]], clusters: Clusters | None) -> Estimate:
+    of = None if clusters is None else clusters.of
     if group.kind == "bool":
-        return proportion_of_cases(kept)
+        return proportion_of_cases(kept, clusters=of)
     if group.kind in {"label", "text"}:
         return Estimate(None, None, None, len(group.cases), f"{group.kind}s have no mean")
-    return mean_of_cases(kept)
+    return mean_of_cases(kept, clusters=of)
+
+
+def _clusters(clusters: Clusters, estimate: Estimate) -> dict[str, object]:
+    return {
+        "by": clusters.by,
+        "count": estimate.clusters,
+        "largest": clusters.largest,
+        "design_effect": estimate.design_effect,
+        "effective_n": estimate.effective_n,
+    }
+
+
+def _of_repeats(group: ScoreGroup, kept: Sequence[Sequence[float]]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    parts = repeats_of_cases(kept) if group.kind in {"bool", "number"} else None
+    if parts is not None:
+        shares = {"between": parts.between, "within": parts.within, "within_share": parts.within_share}
+        found["variance"] = {**shares, "advice": parts.advice}
+    if group.kind == "bool":
+        unsteady = [key for key, case in zip(group.cases, kept, strict=True) if 0 < sum(case) < len(case)]
+        named = [key.partition(":")[2] for key in unsteady[:_MOST_NAMED]]
+        found["flaky"] = {**flaky_share(trials_of(kept)).to_dict(), "count": len(unsteady), "cases": named}
+    return found
+
+
+def _cost_per_success(group: ScoreGroup, facts: Facts, clusters: Clusters | None) -> Estimate | None:
+    """Dollars spent for each try that passed; `None` where not all tries have a cost."""
+    spent: list[float] = []
+    passed: list[float] = []
+    for rows in group.cases.values():
+        costs = [facts.traces.get(str(row.get("trace_id")), {}).get("cost_usd") for row in rows]
+        tries = [trial(row, direction=group.direction) for row in rows]
+        known = [cost for cost in costs if isinstance(cost, (int, float))]
+        held = [each for each in tries if each is not None]
+        if len(known) < len(rows) or len(held) < len(rows):
+            return None
+        spent.append(math.fsum(known))
+        passed.append(math.fsum(held))
+    if not spent or not math.fsum(spent):
+        return None
+    return ratio_of_means(spent, denominators=passed, clusters=None if clusters is None else clusters.of)
 
 
 def _bounds(
@@ -264,19 +324,27 @@ def _several_of_one_try(rows: Sequence[Row]) -> bool:
     return len(set(tries)) < len(tries) and any(trace is not None for trace, _ in tries)
 
 
-def _reliability(group: ScoreGroup) -> dict[str, dict[str, object]]:
+def _reliability(group: ScoreGroup, facts: Facts) -> tuple[dict[str, dict[str, object]], list[dict[str, object]]]:
     named = {key: rows for key, rows in group.cases.items() if key.startswith("case:")}
     if any(_several_of_one_try(rows) for rows in named.values()):
-        return {}
-    tried = [[trial(row, direction=group.direction) for row in rows] for rows in named.values()]
-    trials = trials_of([[value for value in case if value is not None] for case in tried])
+        return {}, []
+    tried = {
+        key: [value for row in rows if (value := trial(row, direction=group.direction)) is not None]
+        for key, rows in named.items()
+    }
+    tried = {key: values for key, values in tried.items() if values}
+    trials = trials_of(list(tried.values()))
     most = max((n for _, n in trials), default=0)
     if most < 2:
-        return {}
+        return {}, []
+    shared = find_clusters({key: named[key] for key in tried}, facts)
+    of = None if shared is None else shared.of
     fewest = min(n for _, n in trials)
     found: dict[str, dict[str, object]] = {}
+    at_k: list[dict[str, object]] = []
     for k in range(1, fewest + 1):
-        estimate = pass_hat_k(trials, k=k)
+        estimate = pass_hat_k(trials, k=k, clusters=of)
+        at_k.append({"k": k, **pass_at_k(trials, k=k, clusters=of).to_dict()})
         found[f"pass^{k}"] = {
             **estimate.to_dict(),
             "mean": estimate.value,
@@ -289,4 +357,4 @@ def _reliability(group: ScoreGroup) -> dict[str, dict[str, object]]:
             "direction": "maximize",
             "kind": "reliability",
         }
-    return found
+    return found, at_k

@@ -19,8 +19,8 @@ _WORDS |= {("neutral", True): "higher", ("neutral", False): "lower"}
 _PAIRED_BY = {"case": "by case id", "input": "by equal input"}
 
 
-def verdict(difference: float | None, p_adjusted: float | None, direction: str) -> str:
-    """The word for a difference: it is clear when its corrected p-value is below 0.05.
+def verdict(difference: float | None, p_adjusted: float | None, direction: str, *, level: float = LEVEL) -> str:
+    """The word for a difference: it is clear when its corrected p-value is below the level.
 
     Example:
         >>> verdict(-0.2, 0.001, "maximize"), verdict(-0.2, 0.3, "maximize")
@@ -28,7 +28,7 @@ def verdict(difference: float | None, p_adjusted: float | None, direction: str) 
     """
     if difference is None or p_adjusted is None:
         return "not tested"
-    if p_adjusted >= LEVEL or difference == 0:
+    if p_adjusted >= level or difference == 0:
         return "no clear difference"
     return _WORDS[direction, difference > 0]
 

@@ -216,6 +216,22 @@ class TestWhoAndWhat:
 
 
 class TestBackpressure:
+    def test_no_more_may_wait_than_is_settled_soon_but_a_burst_always_may(self):
+        size, rate = [0], [1000.0]
+        backlog = Backlog(lambda: size[0], 8000, rate=lambda: rate[0])
+        delays = []
+        for size[0] in (0, 1000, 1750, 2499, 2500):
+            backlog._measured = None
+            delays.append(backlog.delay())
+        assert delays[:3] == [0.0, 0.0, 1.0]
+        assert delays[3] == pytest.approx(2.0, abs=0.01)
+        assert delays[4] is None
+        assert backlog.bound() == 2500
+        rate[0] = 1.0
+        assert backlog.bound() == 1000
+        rate[0] = 1e9
+        assert backlog.bound() == 8000
+
     def test_a_growing_backlog_slows_acknowledgements_and_a_full_one_stops_them(self):
         size = [0]
         backlog = Backlog(lambda: size[0], 8000)

@@ -7,17 +7,19 @@ import itertools
 import os
 import threading
 import time
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from tracekit.errors import SettingError
-from tracekit_collector import compaction, joining
+from tracekit.errors import SettingError, StoreError
+from tracekit_collector import joining
 from tracekit_collector.compaction import compact, joinable, rewrite
 from tracekit_collector.house import House
 from tracekit_collector.lake import DataFile, Lake, to_arrow
+from tracekit_collector.merging import Merge
 from tracekit_collector.retention import Rule, retain, rules_from
 from tracekit_collector.store import Store
 
@@ -92,6 +94,68 @@ def test_a_joined_file_has_bloom_filters_and_row_groups_in_order_of_time(
         settle=False,
     )
     assert read.fetchall() == [(True,)]
+
+
+def test_a_process_of_its_own_joins_files_as_this_one_does(store: Store) -> None:
+    for trace in (3, 1, 2):
+        store.append("spans", [span(trace, received_at=NOW), span(9, received_at=NOW, name=f"after {trace}")])
+    assert compact(store.lake, "spans", every=True, joined=joining.join_apart) == 3
+    assert shown(store, "SELECT trace_id[-1], name FROM spans ORDER BY start_ns") == [
+        ("1", "a span"),
+        ("2", "a span"),
+        ("3", "a span"),
+        ("9", "after 2"),
+    ]
+    assert store.lake.size("spans")[1] == 1
+
+
+def test_a_process_that_cannot_join_files_leaves_everything_as_it_was(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for trace in (1, 2):
+        store.append("spans", [span(trace)])
+    broken = Path(store.lake.files("spans")[0])
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:100])
+    with pytest.raises(StoreError, match="cannot write"):
+        compact(store.lake, "spans", every=True, joined=joining.join_apart)
+    broken.write_bytes(whole)
+    monkeypatch.setattr(joining, "sys", types.SimpleNamespace(path=[], executable="/bin/false"))
+    with pytest.raises(StoreError, match="they stay as they are"):
+        compact(store.lake, "spans", every=True, joined=joining.join_apart)
+    assert shown(store, "SELECT count(*) FROM spans") == [(2,)]
+    assert on_disk(store) == 2
+
+
+def test_files_of_a_busy_collector_wait_until_they_make_a_large_one() -> None:
+    now_ms = int((NOW - EPOCH).total_seconds() * 1000)
+
+    def found(count: int, size: int, a_tier: int = 16) -> list[int]:
+        files = [DataFile(f"{n}", f"{n}", DAY, size, 1, now_ms) for n in range(count)]
+        return [len(group) for group in joinable(files, today=DAY, now_ms=now_ms, a_tier=a_tier)]
+
+    assert found(15, 10_000) == []
+    assert found(16, 10_000) == [16]
+    assert found(40, 3 << 20) == []
+    assert found(43, 3 << 20) == [43]  # 129 MB
+    assert found(47, 1 << 20) == []
+    assert found(48, 1 << 20) == [48]  # nor do they wait for ever
+
+
+def test_rows_of_one_time_stay_together_and_in_order_of_their_keys(tmp_path: Path) -> None:
+    rows = [{**span(1, number), "start_ns": 5 + number // 4, "date": DAY} for number in range(12)]
+    for place, some in enumerate((rows[::2], rows[1::2])):
+        pq.write_table(to_arrow("spans", some).drop_columns(["date"]), tmp_path / f"{place}.parquet", row_group_size=4)
+    merge = Merge("spans", [str(tmp_path / "0.parquet"), str(tmp_path / "1.parquet")], window=3)
+    windows = [
+        [(row["start_ns"], int(row["span_id"][-2:], 16)) for row in each.to_pylist()] for each in merge.windows()
+    ]
+    assert windows == [
+        [(5, 0), (5, 1), (5, 2), (5, 3)],
+        [(6, 4), (6, 5), (6, 6), (6, 7)],
+        [(7, 8), (7, 9), (7, 10), (7, 11)],
+    ]
+    assert (merge.rows, merge.kept) == (12, 12)
 
 
 def test_a_row_that_another_writer_changed_meanwhile_is_not_undone(store: Store) -> None:

@@ -262,8 +262,8 @@ def _settle_and_die(folder: str, step: str) -> None:
     settler = settle_module.Settler
     wanted: dict[str, tuple[object, str, Callable[..., object]]] = {
         "plan": (settler, "_do", die),
-        "lake-before": (Lake, "append", die),
-        "lake-after": (Lake, "append", after(Lake.append)),
+        "lake-before": (Lake, "add", die),
+        "lake-after": (Lake, "add", after(Lake.add)),
         "sync": (Lake, "sync", after(Lake.sync)),
         "versions": (settler, "_take_down_versions", die),
         "requests": (settle_module.Catalog, "add_requests", after(settle_module.Catalog.add_requests)),

@@ -54,6 +54,28 @@ def subject() -> Callable[..., Subject]:
     return make
 
 
+@pytest.fixture
+def tree() -> Callable[..., Subject]:
+    """Makes a subject of rows of spans: mappings with `at` and `took` in seconds and columns; the first is the root.
+
+    Columns that hold JSON may be given as values; `span_id` is the row's number in hex.
+    """
+
+    def make(*rows: Mapping[str, object], expected: Mapping[str, object] | None = None) -> Subject:
+        made = []
+        for place, given in enumerate(rows):
+            columns = {key: value for key, value in given.items() if key not in ("at", "took")}
+            for key, value in columns.items():
+                if isinstance(value, (dict, list)):
+                    columns[key] = json.dumps(value)
+            begin, took = given.get("at", place), given.get("took", 0.5)
+            times = {"start_ns": START + int(begin * SECOND), "duration_ns": int(took * SECOND)}
+            made.append(_row(f"{place:016x}", **{**times, **columns}))
+        return Subject(assemble(made), Case(None, None, expected))
+
+    return make
+
+
 class Recorder:
     """Records traces the way an agent does: as OTLP requests in a store's inbox."""
 

@@ -116,7 +116,7 @@ def test_renaming_a_judge_renames_all_of_its_scores() -> None:
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ("no_such_judge", "there is no judge called 'no_such_judge'; installed: contains, "),
+        ("no_such_judge", "there is no judge called 'no_such_judge'; installed: "),
         ("latency?maximum=2", "unexpected keyword argument 'maximum'"),
         ("latency?max=soon", "latency needs a number as max, not 'soon'"),
         ("regex", "missing a required argument: 'pattern'"),

@@ -222,12 +222,15 @@ def read_segment(path: Path, start: int = 0, end: int | None = None) -> Iterator
         raise StoreError(f"cannot read the segment {path}: {error.strerror}") from error
     position = 0
     if start == 0:
+        position = len(MAGIC)
         if not data.startswith(MAGIC):
             torn = MAGIC.startswith(data)
+            position = -1 if torn else _sound_from(data, 0)
             reason = "the segment's first line is unfinished" if torn else "this is no segment of this version"
-            yield Damage(0, len(data), reason, torn)
-            return
-        position = len(MAGIC)
+            if position < 0:
+                yield Damage(0, len(data), reason, torn)
+                return
+            yield Damage(0, position, "the segment's first line is damaged", torn=False)
     while position < len(data):
         item = _record_at(data, position, start)
         yield item
@@ -244,14 +247,20 @@ def _record_at(data: bytes, position: int, base: int) -> Record | Damage:
         payload = data[begin : begin + length]
         if zlib.crc32(payload, zlib.crc32(_SEALED.pack(length, received))) == crc:
             return Record(payload, received, base + position, base + begin + length)
-    following = data.find(MARKER, position + 1)
-    while following != -1 and not isinstance(_record_at_exact(data, following), Record):
-        following = data.find(MARKER, following + 1)
+    following = _sound_from(data, position + 1)
     if following != -1:
         return Damage(base + position, base + following, "a record whose checksum does not hold", torn=False)
     torn = marker == MARKER and begin + length > len(data)
     reason = "an unfinished record" if torn else "a record whose checksum does not hold"
     return Damage(base + position, base + len(data), reason, torn)
+
+
+def _sound_from(data: bytes, position: int) -> int:
+    """Where the first sound record begins from a place on; -1 where there is none."""
+    following = data.find(MARKER, position)
+    while following != -1 and _record_at_exact(data, following) is None:
+        following = data.find(MARKER, following + 1)
+    return following
 
 
 def _record_at_exact(data: bytes, position: int) -> Record | None:

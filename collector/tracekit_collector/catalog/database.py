@@ -63,6 +63,8 @@ class Catalog:
                 self._migrate(lock)
         except SQLAlchemyError as error:
             raise StoreError(f"cannot open the catalog {url}: {_cause(error)}") from error
+        except OSError as error:
+            raise StoreError(f"cannot open the catalog {url}: {lock}: {error.strerror or error}") from error
         self.agents = Agents(self.transaction, self.reading)
         self.runs = Runs(self.transaction, self.reading, self.agents)
         self.datasets = Datasets(self.transaction, self.reading)

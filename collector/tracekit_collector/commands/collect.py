@@ -123,6 +123,9 @@ def _run(arguments: argparse.Namespace) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     _check(arguments)
 
+    from tracekit_collector._heap import keep_small, spared
+
+    keep_small()
     from tracekit_collector.store import Store
 
     with ExitStack() as stack:
@@ -133,6 +136,7 @@ def _run(arguments: argparse.Namespace) -> int:
         if collector.grpc_target is not None:
             print(f"gRPC on {collector.grpc_target}", file=sys.stderr)
         print(f"store: {store.location.resolve()}", file=sys.stderr, flush=True)
+        stack.enter_context(spared())
         # A signal that the system hands to another thread does not wake a main thread that waits without an end.
         while not stopping.wait(_LOOK_SECONDS):
             pass

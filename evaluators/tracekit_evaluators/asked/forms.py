@@ -20,7 +20,7 @@ ALWAYS = {
 }
 LISTED = "listed"
 _TEXT = {"type": "string"}
-_PLACES = {"documents": "document", "tools": "tool call", "steps": "step", "session": "turn"}
+_PLACES = {"documents": "document", "tools": "tool call", "steps": "step", "session": "turn", "rules": "rule"}
 _MOST_ITEMS = 200
 
 
@@ -47,6 +47,10 @@ class Form(Protocol):
     @property
     def verdicts(self) -> Sequence[str]:
         """What `verdict` may be."""
+
+    @property
+    def worth(self) -> Mapping[str, object]:
+        """What decides the scores besides what the model is told, for the prompt's digest."""
 
     @property
     def about(self) -> str:
@@ -90,6 +94,11 @@ class Scale:
     def verdicts(self) -> list[str]:
         """The levels, and what may always be said."""
         return [*self.levels, *ALWAYS]
+
+    @property
+    def worth(self) -> Mapping[str, object]:
+        """What each verdict is worth."""
+        return {"values": self.values, "good": self.good, "also": self.also}
 
     @property
     def about(self) -> str:
@@ -223,6 +232,11 @@ class Lists:
     def verdicts(self) -> list[str]:
         """That the lists are complete, or what may always be said."""
         return [LISTED, *ALWAYS]
+
+    @property
+    def worth(self) -> Mapping[str, object]:
+        """What each item counts, and the measure."""
+        return {"measure": self.measure, "lists": {each.name: each.worth for each in self.lists}}
 
     @property
     def about(self) -> str:

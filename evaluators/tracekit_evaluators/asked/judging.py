@@ -118,6 +118,7 @@ class Asked:
         options: What the form's measure takes: `mode`, `beta`.
         mend: Changes what was read before it is scored: code that checks what code can check.
         passes: Whether a value is good enough; `None` where nobody drew that line.
+        sizes: How many numbered elements there are that stand in the criteria: `rules`.
     """
 
     name: str
@@ -129,6 +130,7 @@ class Asked:
     options: Mapping[str, object] = field(default_factory=dict)
     mend: Callable[[Reading, Subject], Reading] | None = None
     passes: Callable[[object], bool] | None = None
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> Mapping[str, object]:
@@ -156,7 +158,7 @@ class Asked:
             logprobs: How many likely tokens to ask for at each place of the answer.
         """
         pieces = self.prompt.material(subject, self.max_chars)
-        sizes = {over: count(subject, over) for over in _NUMBERED}
+        sizes = {**{over: count(subject, over) for over in _NUMBERED}, **self.sizes}
         plain = replace(self._request(pieces, sample=subject.sample, mark=_MARK), logprobs=logprobs)
         key = key_of(self.model.fingerprint, plain)
         before = known(key)

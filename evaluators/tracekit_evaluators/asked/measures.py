@@ -168,7 +168,11 @@ def topics(lists: Items, worth: Worth, options: Options) -> dict[str, Value]:
     precision = hits / answered if answered else 0.0
     recall = hits / wanted if wanted else 0.0
     both = precision + recall
-    found: dict[str, Value] = {"precision": precision, "recall": recall, "f1": 2 * precision * recall / both if both else 0.0}
+    found: dict[str, Value] = {
+        "precision": precision,
+        "recall": recall,
+        "f1": 2 * precision * recall / both if both else 0.0,
+    }
     mode = str(options.get("mode", "f1"))
     if mode not in found:
         raise UsageError(f"{mode!r} is no mode; one of {', '.join(found)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from tracekit_evaluators.asked.forms import Form
 from tracekit_evaluators.judges._material import EVERYTHING, Piece, material
@@ -55,7 +55,7 @@ class Prompt:
     @property
     def digest(self) -> str:
         """SHA-256, in hex, of all that the model is told besides the material, and of what its answers are worth."""
-        worth = json.dumps(asdict(self.form), sort_keys=True)
+        worth = json.dumps(self.form.worth, sort_keys=True)
         parts = (self.instructions, AGAIN, _END, json.dumps(self.form.schema()), json.dumps(list(self.show)), worth)
         return hashlib.sha256("\x00".join(parts).encode()).hexdigest()
 

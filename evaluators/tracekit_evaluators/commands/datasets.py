@@ -183,11 +183,12 @@ def _diff(store: Store, arguments: argparse.Namespace) -> None:
     from tracekit_evaluators.datasets import cases_of, difference
 
     found = difference(cases_of(store, arguments.first).rows, cases_of(store, arguments.second).rows)
-    rows: list[dict[str, object]] = [
-        *({"case_id": case, "change": "added", "fields": None} for case in found.added),
-        *({"case_id": case, "change": "removed", "fields": None} for case in found.removed),
-        *({"case_id": case, "change": "changed", "fields": ", ".join(names)} for case, names in found.changed.items()),
+    changes = [
+        *((case, "added", "") for case in found.added),
+        *((case, "removed", "") for case in found.removed),
+        *((case, "changed", ", ".join(names)) for case, names in found.changed.items()),
     ]
+    rows = [dict(zip(("case_id", "change", "fields"), each, strict=True)) for each in changes]
     print_rows(rows, ("case_id", "change", "fields"), format=arguments.format)
 
 

@@ -62,7 +62,7 @@ def error_results(material: Material) -> Iterator[Finding]:
 
 
 def failed_result(call: ToolCall, material: Material) -> tuple[str, str, int, int, str | None] | None:
-    """Where a call that counts as well done returned an error: span, field, begin, end, type; `None` where it did not."""
+    """Where a call that counts as done returned an error: span, field, begin, end, type; `None` where it did not."""
     span = None if call.span_id is None else material.spans.get(call.span_id)
     if call.status != "ok" or (span is not None and span.failed):
         return None

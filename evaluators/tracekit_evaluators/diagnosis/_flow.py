@@ -1,4 +1,4 @@
-"""Detectors over a whole trace: loops, agents that hand work to and fro, errors passed over, answers without substance."""
+"""Detectors over a whole trace: loops, work handed to and fro, errors passed over, answers without substance."""
 
 from __future__ import annotations
 
@@ -17,15 +17,19 @@ if TYPE_CHECKING:
 
 _TIMES = 3
 _ADMITS = re.compile(
-    r"\b(?:error|fail(?:ed|s|ure|ing)?|unable|unfortunately|sorry|apolog\w+|problem|trouble|issue|unavailable|timed? ?out"
-    r"|not (?:able|available|possible|found|working|accessible|exist)|could ?n[o']t|cannot|can[' ]?t|did ?n[o']t|wasn't|was not"
-    r"|without success|unsuccessful|denied|refused|rejected|try again|not yet|instead|however|missing|no longer|no access"
+    r"\b(?:error|fail(?:ed|s|ure|ing)?|unable|unfortunately|sorry|apolog\w+|problem|trouble|issue"
+    r"|unavailable|timed? ?out"
+    r"|not (?:able|available|possible|found|working|accessible|exist)|could ?n[o']t|cannot|can[' ]?t"
+    r"|did ?n[o']t|wasn't|was not"
+    r"|without success|unsuccessful|denied|refused|rejected|try again|not yet|instead|however|missing"
+    r"|no longer|no access"
     r"|does ?n[o']t|don't|down|outage|unknown|limit(?:ed)?|blocked|incomplete|partial(?:ly)?|not)\b",
     re.IGNORECASE,
 )
 _LIMIT = re.compile(
     r"(?:agent )?stopped due to (?:max iterations|iteration limit|time limit|an? \w+ limit)[^\n]*|"
-    r"(?:reached|hit|exceeded) (?:the |my |its )?(?:max(?:imum)?|limit)[\w ]{0,20} (?:iterations|turns|steps|tool calls)[^\n]*"
+    r"(?:reached|hit|exceeded) (?:the |my |its )?(?:max(?:imum)?|limit)[\w ]{0,20} (?:iterations"
+    r"|turns|steps|tool calls)[^\n]*"
     r"|sorry, need more steps to process this request[^\n]*",
     re.IGNORECASE,
 )
@@ -99,7 +103,7 @@ def ignored_tool_error(material: Material) -> Iterator[Finding]:
     """An answer that says nothing of the tool that failed right before it."""
     trace = material.trace
     calls = [call for call in trace.tool_calls if call.status is not None]
-    if not calls or trace.status == "error" and material.root.failed:
+    if not calls or (trace.status == "error" and material.root.failed):
         return
     last = calls[-1]
     if went_well(last, material):
@@ -119,7 +123,9 @@ def final_answer(material: Material) -> tuple[str, str, str] | None:
     if trace.model_calls:
         last = trace.model_calls[-1]
         texts = material.texts(last.span_id)
-        asks = any(part.get("type") == "tool_call" for message in last.output_messages for part in message.get("parts", ()))
+        asks = any(
+            part.get("type") == "tool_call" for message in last.output_messages for part in message.get("parts", ())
+        )
         for field in ("output_messages", "output"):
             if texts.get(field, "").strip() and not asks:
                 return last.span_id, field, texts[field]
@@ -140,7 +146,9 @@ def empty_answer(material: Material) -> Iterator[Finding]:
         if (trace.output or "").strip():
             return
         field = "output_messages" if "output_messages" in texts else "output"
-        yield Finding("empty_answer", last.span_id, "", field, 0, "high", 0.95, "the last model call answered with nothing")
+        yield Finding(
+            "empty_answer", last.span_id, "", field, 0, "high", 0.95, "the last model call answered with nothing"
+        )
     elif trace.output is not None and not trace.output.strip() and "output" in material.texts(material.root.span_id):
         why = "the agent's output is empty"
         yield Finding("empty_answer", material.root.span_id, "", "output", 0, "high", 0.9, why)
@@ -152,7 +160,9 @@ def truncated_answer(material: Material) -> Iterator[Finding]:
         reasons = {reason.lower() for reason in call.finish_reasons}
         if reasons & {"length", "max_tokens", "max_output_tokens", "model_length", "incomplete"}:
             texts = material.texts(call.span_id)
-            field = next((name for name in ("output_messages", "output") if texts.get(name, "").strip()), "finish_reasons")
+            field = next(
+                (name for name in ("output_messages", "output") if texts.get(name, "").strip()), "finish_reasons"
+            )
             size = len(texts[field])
             words = (field, max(0, size - 120), size)
             why = "the answer ends where its length limit was reached"

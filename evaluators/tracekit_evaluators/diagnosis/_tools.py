@@ -6,9 +6,11 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from jsonschema.exceptions import SchemaError
+from jsonschema.protocols import Validator
 from jsonschema.validators import validator_for
 from referencing import Registry
 from referencing.exceptions import Unresolvable
@@ -59,15 +61,27 @@ def _fault_of(offered: list[dict[str, Any]]) -> tuple[str, str] | None:
         return name, f"{most} of the offered tools are called {name}"
     for each in offered:
         schema = each.get("parameters")
-        if schema is None or schema == {}:
-            continue
-        if not isinstance(schema, Mapping):
-            return str(each.get("name")), f"the parameters of {each.get('name')} are no JSON Schema"
-        try:
-            validator_for(schema).check_schema(dict(schema))
-        except SchemaError as error:
-            return str(each.get("name")), f"the parameters of {each.get('name')} are no JSON Schema: {error.message:.200}"
+        if schema is not None and schema != {}:
+            fault, _ = _checked(json.dumps(schema, sort_keys=True, default=str))
+            if fault is not None:
+                return str(each.get("name")), f"the parameters of {each.get('name')} are no JSON Schema{fault}"
     return None
+
+
+@lru_cache(maxsize=1024)
+def _checked(text: str) -> tuple[str | None, Validator | None]:
+    """What is wrong with a schema, else what validates by it: traces of one agent show the same few again and again."""
+    schema = json.loads(text)
+    if not isinstance(schema, dict):
+        return "", None
+    kind = validator_for(schema)
+    try:
+        kind.check_schema(schema)
+    except SchemaError as error:
+        return f": {error.message[:200]}", None
+    except RecursionError:
+        return None, None
+    return None, kind(schema, registry=Registry())  # the default registry would fetch what a schema refers to
 
 
 def unknown_tools(material: Material) -> Iterator[Finding]:
@@ -86,7 +100,7 @@ def unknown_tools(material: Material) -> Iterator[Finding]:
 
 
 def _is_own(name: str, offered: Mapping[str, object]) -> bool:
-    """Whether an offered tool has this name with a prefix, as MCP servers and frameworks put before it, or without one."""
+    """Whether an offered tool has this name with a prefix, as MCP servers and frameworks put before it, or less one."""
     return any(other.endswith(name) or name.endswith(other) for other in offered) or "handoff" in name.lower()
 
 
@@ -136,11 +150,12 @@ def _arguments_place(call: ToolCall, material: Material) -> tuple[str, tuple[str
 
 
 def _against(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | None:
-    kind = validator_for(schema)
+    _, validator = _checked(json.dumps(schema, sort_keys=True, default=str))
+    if validator is None:
+        return None
     try:
-        kind.check_schema(dict(schema))
-        fault = next(iter(kind(dict(schema), registry=Registry()).iter_errors(dict(arguments))), None)
-    except (SchemaError, Unresolvable, RecursionError):
+        fault = next(iter(validator.iter_errors(dict(arguments))), None)
+    except (Unresolvable, RecursionError):
         return None
     return None if fault is None else f"{fault.json_path}: {fault.message[:200]}"
 
@@ -196,8 +211,8 @@ class _Known:
             self._text = "\n".join([self._text, *added])
 
     def has(self, literal: str) -> bool:
-        return _flat(literal) in self._text or (digits := re.sub(r"\D", "", literal)) != "" and len(digits) >= 5 and (
-            digits in self._text
+        return _flat(literal) in self._text or (
+            (digits := re.sub(r"\D", "", literal)) != "" and len(digits) >= 5 and (digits in self._text)
         )
 
 

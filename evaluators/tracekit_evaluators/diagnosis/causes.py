@@ -18,7 +18,9 @@ _AT_THE_END = frozenset({"ignored_tool_error", "claimed_action", "empty_answer",
 _AT_THE_END |= {"premature_end", "goal_deviation", "no_verification", "truncated_answer"}
 _SAME_STEP = frozenset({"repetition"})
 _CAUSED_IN_CALL = frozenset({"tool_arguments", "not_found", "step_failed", "unknown_tool", "permission_denied"})
-_CALLED_BADLY = frozenset({"tool_arguments", "ungrounded_argument", "unknown_tool", "formatting_error", "tool_definition"})
+_CALLED_BADLY = frozenset(
+    {"tool_arguments", "ungrounded_argument", "unknown_tool", "formatting_error", "tool_definition"}
+)
 
 
 def linked(findings: Sequence[Finding], material: Material) -> list[Finding]:
@@ -29,11 +31,11 @@ def linked(findings: Sequence[Finding], material: Material) -> list[Finding]:
         material: Their trace.
     """
     causes: dict[str, list[str]] = {each.key: [] for each in findings}
-    for place, late in enumerate(findings):
+    for late in findings:
         earlier = [each for each in findings if each is not late and _precedes(each, late, material)]
         cause = next((each for each in earlier if _causes(each, late, material)), None)
         if cause is not None and cause.key not in _below(late.key, causes):
-            causes[cause.key].append(findings[place].key)
+            causes[cause.key].append(late.key)
     return [replace(each, root_cause_of=tuple(causes[each.key])) for each in findings]
 
 
@@ -54,6 +56,8 @@ def root_cause(findings: Sequence[Finding]) -> Finding | None:
 
 
 def _precedes(early: Finding, late: Finding, material: Material) -> bool:
+    if (early.code in _AT_THE_END) != (late.code in _AT_THE_END):
+        return late.code in _AT_THE_END  # whatever span the answer stands in: it was given when all was done
     places = material.order
     first, second = places.get(early.span_id, 0), places.get(late.span_id, 0)
     if first != second:

@@ -1,4 +1,4 @@
-"""The texts of a trace's spans, and how its steps hang together: what detectors and models read, and quotes stand in."""
+"""The texts of a trace's spans, and how its steps hang together: what is read, and what quotes stand in."""
 
 from __future__ import annotations
 
@@ -105,14 +105,19 @@ def _in_time(spans: Sequence[Span]) -> list[Span]:
 
 def _texts(span: Span) -> Iterator[tuple[str, str]]:
     row = span.row
-    told = {"error": span.error_message, "error_type": span.error_type, "output": span.output, "input": span.input}
+    told: dict[str, object] = {
+        "error": span.error_message,
+        "error_type": span.error_type,
+        "output": span.output,
+        "input": span.input,
+    }
     told |= {name: row.get(name) for name in ("status_message", "tool_arguments", "tool_result", "documents")}
     for name in FIELDS:
         value = told.get(name)
         if isinstance(value, str):
             yield name, clean(value)
     reasons = row.get("finish_reasons")
-    if reasons is not None and len(reasons):
+    if isinstance(reasons, (list, tuple)) and reasons:
         yield "finish_reasons", ", ".join(str(each) for each in reasons)
     for name in ("output_messages", "input_messages"):
         text = row.get(name)
@@ -125,9 +130,8 @@ def _words(text: str) -> str:
     listed = messages.decoded(text)
     lines = []
     for message in listed if isinstance(listed, list) else ():
-        for part in message.get("parts") or () if isinstance(message, dict) else ():
-            if isinstance(part, dict):
-                lines.append(_part(part))
+        parts = message.get("parts") if isinstance(message, dict) else None
+        lines += [_part(part) for part in (parts if isinstance(parts, list) else ()) if isinstance(part, dict)]
     return "\n".join(line for line in lines if line)
 
 

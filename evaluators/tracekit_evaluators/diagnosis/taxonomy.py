@@ -58,8 +58,16 @@ CODES: tuple[Code, ...] = (
         "A service or the system knew who asked, and did not allow it.",
         "high",
         trail="Authentication Errors",
-        error_types=("403", "accessdenied", "accessdeniedexception", "forbidden", "permissiondeniederror")
-        + ("permission_denied", "permissionerror", "insufficientprivilege"),
+        error_types=(
+            "403",
+            "accessdenied",
+            "accessdeniedexception",
+            "forbidden",
+            "permissiondeniederror",
+            "permission_denied",
+            "permissionerror",
+            "insufficientprivilege",
+        ),
     ),
     Code(
         "rate_limit",
@@ -73,26 +81,63 @@ CODES: tuple[Code, ...] = (
         "execution",
         "No answer came in the time allowed.",
         trail="Timeout Issues",
-        error_types=("408", "504", "apitimeouterror", "connecttimeout", "deadline_exceeded", "deadlineexceeded")
-        + ("pooltimeout", "querycanceled", "readtimeout", "timeout", "timeouterror", "timeoutexpired")
-        + ("writetimeout", "timeoutexception", "connecttimeouterror", "readtimeouterror", "serverselectiontimeouterror"),
+        error_types=(
+            "408",
+            "504",
+            "apitimeouterror",
+            "connecttimeout",
+            "deadline_exceeded",
+            "deadlineexceeded",
+            "pooltimeout",
+            "querycanceled",
+            "readtimeout",
+            "timeout",
+            "timeouterror",
+            "timeoutexpired",
+            "writetimeout",
+            "timeoutexception",
+            "connecttimeouterror",
+            "readtimeouterror",
+            "serverselectiontimeouterror",
+        ),
     ),
     Code(
         "not_found",
         "execution",
         "What was asked for is not there: a page, file, table, record or model.",
         trail="Resource Not Found",
-        error_types=("404", "410", "filenotfounderror", "not_found", "notfounderror", "nosuchkey", "undefinedtable")
-        + ("resourcenotfoundexception",),
+        error_types=(
+            "404",
+            "410",
+            "filenotfounderror",
+            "not_found",
+            "notfounderror",
+            "nosuchkey",
+            "undefinedtable",
+            "resourcenotfoundexception",
+        ),
     ),
     Code(
         "connection",
         "execution",
         "A service could not be reached, or the connection to it broke.",
         trail="Service Errors",
-        error_types=("apiconnectionerror", "brokenpipeerror", "connecterror", "connectionabortederror")
-        + ("connectionerror", "connectionrefusederror", "connectionreseterror", "gaierror", "remoteprotocolerror")
-        + ("readerror", "remotedisconnected", "serverdisconnectederror", "sslerror", "clientconnectorerror"),
+        error_types=(
+            "apiconnectionerror",
+            "brokenpipeerror",
+            "connecterror",
+            "connectionabortederror",
+            "connectionerror",
+            "connectionrefusederror",
+            "connectionreseterror",
+            "gaierror",
+            "remoteprotocolerror",
+            "readerror",
+            "remotedisconnected",
+            "serverdisconnectederror",
+            "sslerror",
+            "clientconnectorerror",
+        ),
     ),
     Code(
         "service_error",
@@ -100,8 +145,21 @@ CODES: tuple[Code, ...] = (
         "A service failed on its own side, or said that it was overloaded.",
         "high",
         trail="Service Errors",
-        error_types=("500", "502", "503", "520", "522", "529", "internalservererror", "overloadederror", "unavailable")
-        + ("serviceunavailableerror", "serviceunavailable", "serviceunavailableexception", "internal"),
+        error_types=(
+            "500",
+            "502",
+            "503",
+            "520",
+            "522",
+            "529",
+            "internalservererror",
+            "overloadederror",
+            "unavailable",
+            "serviceunavailableerror",
+            "serviceunavailable",
+            "serviceunavailableexception",
+            "internal",
+        ),
     ),
     Code(
         "resource_exhaustion",
@@ -109,8 +167,17 @@ CODES: tuple[Code, ...] = (
         "Memory, disk, handles, connections, a quota or the money for it ran out.",
         "high",
         trail="Resource Exhaustion",
-        error_types=("402", "507", "insufficientquota", "memoryerror", "outofmemoryerror", "toomanyconnections")
-        + ("diskfull", "resource_exhausted", "resourceexhausted"),
+        error_types=(
+            "402",
+            "507",
+            "insufficientquota",
+            "memoryerror",
+            "outofmemoryerror",
+            "toomanyconnections",
+            "diskfull",
+            "resource_exhausted",
+            "resourceexhausted",
+        ),
     ),
     Code(
         "environment_setup",
@@ -159,8 +226,13 @@ CODES: tuple[Code, ...] = (
         "reasoning",
         "What was written does not have the form that its reader needs: JSON, code, a given schema.",
         trail="Formatting Errors",
-        error_types=("jsondecodeerror", "outputparserexception", "syntaxerror", "unexpectedmodelbehavior")
-        + ("agentparsingerror",),
+        error_types=(
+            "jsondecodeerror",
+            "outputparserexception",
+            "syntaxerror",
+            "unexpectedmodelbehavior",
+            "agentparsingerror",
+        ),
     ),
     Code(
         "ungrounded_argument",
@@ -185,7 +257,9 @@ CODES: tuple[Code, ...] = (
         trail="Instruction Non-compliance",
         mast="FM-3.1 Premature termination",
     ),
-    Code("truncated_answer", "reasoning", "A model's answer was cut off by its length limit.", trail="Formatting Errors"),
+    Code(
+        "truncated_answer", "reasoning", "A model's answer was cut off by its length limit.", trail="Formatting Errors"
+    ),
     Code(
         "poor_retrieval",
         "reasoning",
@@ -360,7 +434,9 @@ CODES: tuple[Code, ...] = (
         mast="FM-3.1 Premature termination",
     ),
     # What must not happen at all.
-    Code("secret_exposed", "safety", "The answer shows a key, a token or a password that the user did not give.", "high"),
+    Code(
+        "secret_exposed", "safety", "The answer shows a key, a token or a password that the user did not give.", "high"
+    ),
     Code(
         "injection_followed",
         "safety",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -119,13 +119,13 @@ def _tools(subject: Subject) -> Iterator[Piece]:
 
 
 def _offered(subject: Subject) -> Iterator[Piece]:
-    offered: dict[str, object] = {}
+    offered: dict[str, Mapping[str, object]] = {}
     for trace in subject.turns:
         for span in trace.spans:
             for each in span.offered:
                 offered.setdefault(as_text(each.get("name") or each), each)
-    for name, each in offered.items():
-        yield piece(f"tool offered: {name}", None, each)
+    for name, definition in offered.items():
+        yield piece(f"tool offered: {name}", None, definition)
 
 
 def _steps(subject: Subject) -> Iterator[Piece]:

@@ -58,7 +58,7 @@ def tool_args_schema_valid(*, tools: list[Mapping[str, object]] | None = None) -
 
 
 @judge(subject="span", steps=("tool",), needs=("tool definitions",), values="{0,1}")
-def tool_exists(*, tools: list[str] | None = None) -> Call:
+def tool_exists(*, tools: list[str] | str | None = None) -> Call:
     """Whether a called tool was among those that the model was offered.
 
     Args:
@@ -67,7 +67,7 @@ def tool_exists(*, tools: list[str] | None = None) -> Call:
 
     def call(subject: Subject) -> Score:
         name, _, span_id = _called(subject)
-        names = set(offered(subject) if tools is None else tools)
+        names = set(offered(subject) if tools is None else patterns(tools))
         if not names:
             raise MissingInput("the trace does not say which tools were offered")
         if name in names:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from tracekit.errors import UsageError
 from tracekit_evaluators.judge import Call, judge
@@ -18,6 +19,12 @@ _WRITES = re.compile(
     r"purchase|push|put|refund|register|remove|rename|replace|reset|return|run|save|schedule|send|set|submit|transfer|"
     r"update|upload|write)(?![a-z])"
 )
+
+_READS = re.compile(
+    r"(?i)(?:calculate|can|check|count|describe|estimate|fetch|find|get|grep|has|is|list|load|lookup|look|peek|preview|"
+    r"query|read|retrieve|search|select|show|think|validate|verify|view)(?![a-z])"
+)
+_SPLIT = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 @judge(needs=("tool calls",), values="[0,1]")
@@ -101,15 +108,13 @@ def changes(tool: str, writing: Sequence[str] = (), reading: Sequence[str] = ())
     """Whether a tool changes something, by what is said of it, else by its name.
 
     Example:
-        >>> changes("get_user"), changes("cancel_order"), changes("sendEmail"), changes("settings")
+        >>> changes("get_order"), changes("cancel_order"), changes("sendEmail"), changes("settings")
         (False, True, True, False)
     """
     if like(tool, reading):
         return False
-    return like(tool, writing) or _WRITES.search(_SPLIT.sub("_", tool)) is not None
-
-
-_SPLIT = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+    name = _SPLIT.sub("_", tool)
+    return like(tool, writing) or (_READS.match(name) is None and _WRITES.search(name) is not None)
 
 
 @judge(direction="minimize", needs=("agents",), values="[0,1]")
@@ -139,7 +144,7 @@ def ping_pong(subject: Subject) -> Score:
         raise NotApplicable("no agent hands over to another")
     back = [
         after
-        for before, after in zip(handoffs, handoffs[1:], strict=False)
+        for before, after in pairwise(handoffs)
         if before[0] == after[1] and before[1] == after[0] and not after[2]
     ]
     told = ", ".join(f"{giver} → {taker}" for giver, taker, _, _ in back[:5])

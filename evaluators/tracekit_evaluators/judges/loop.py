@@ -11,6 +11,8 @@ from tracekit_evaluators.matching import plain
 from tracekit_evaluators.score import Evidence, NotApplicable, Score
 from tracekit_evaluators.subject import Subject, as_text, canonical
 
+_LONGEST = 50  # tools in one round trip
+
 
 @judge(direction="minimize", needs=("tool calls",), values="{0,1}", version="2")
 def loop(*, times: int = 3) -> Call:
@@ -70,7 +72,7 @@ def cycle(names: Sequence[str]) -> tuple[int, int]:
         (1, 5)
     """
     best = (0, 0)
-    for period in range(2, len(names) // 2 + 1):
+    for period in range(2, min(len(names) // 2, _LONGEST) + 1):
         start = 0
         for place in range(period, len(names) + 1):
             if place < len(names) and names[place] == names[place - period]:

@@ -90,7 +90,7 @@ def _listed(given: object) -> list[object]:
 
 
 @judge(needs=("steps", "expected.nodes"), values="{0,1}, [0,1]")
-def graph_trajectory(*, expected: list[str] | None = None, steps: list[str] | None = None) -> Call:
+def graph_trajectory(*, expected: list[str] | None = None, steps: list[str] | str | None = None) -> Call:
     """Whether the nodes of a graph framework were gone through as expected, one after the other.
 
     Besides it says `graph_trajectory.share`: the longest common subsequence over the longer path.
@@ -99,7 +99,7 @@ def graph_trajectory(*, expected: list[str] | None = None, steps: list[str] | No
         expected: The names of the nodes in order; the case's `nodes` when not given.
         steps: The step kinds of the spans that are nodes; `chain`, `task` and `agent` when not given.
     """
-    kinds = frozenset(steps or ("chain", "task", "agent"))
+    kinds = frozenset(patterns(steps) or ("chain", "task", "agent"))
 
     def call(subject: Subject) -> dict[str, Score]:
         stated = subject.expect("nodes") if expected is None else expected

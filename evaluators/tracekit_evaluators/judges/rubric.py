@@ -56,6 +56,41 @@ def rubric(
     return Asked("rubric", prompt, client, max_chars=max_chars, max_tokens=max_tokens, sample=sample)
 
 
+@judge(source="llm", values="{0,1} or [0,1]", subject="session")
+def conversational_rubric(
+    *,
+    criteria: str,
+    model: object = None,
+    levels: list[str] | None = None,
+    base_url: str | None = None,
+    timeout: float | None = None,
+    max_chars: int = 60_000,
+    max_tokens: int = 2000,
+    sample: int = 0,
+) -> Call:
+    """Whether a whole session meets criteria in plain words, as a model sees it.
+
+    Args:
+        criteria: What to judge, in a few sentences.
+        model: A model's name, spec, function or `ChatModel`; the setting `judge_model` when not given.
+        levels: 2 to 5 texts, from worst to best; without them the verdict is pass or fail.
+        base_url: The server, where it is not the setting `openai_base_url`.
+        timeout: Seconds that one attempt may take.
+        max_chars: How much of the session the model is shown, in characters.
+        max_tokens: The longest answer, in tokens.
+        sample: Which of several independent verdicts this is, from 0.
+
+    Raises:
+        UsageError: The criteria are empty, or there are fewer than 2 or more than 5 levels.
+    """
+    if not str(criteria).strip():
+        raise UsageError("conversational_rubric needs criteria: a few sentences that say what to judge")
+    client = resolve(model, base_url=base_url, timeout=timeout)
+    form = scale_of("conversational_rubric", levels)
+    prompt = Prompt(str(criteria).strip(), form, show=("session", "expected"))
+    return Asked("conversational_rubric", prompt, client, max_chars=max_chars, max_tokens=max_tokens, sample=sample)
+
+
 def scale_of(name: str, levels: object) -> Scale:
     """Pass and fail, or anchored levels whose values lie evenly between 0 and 1.
 

@@ -48,7 +48,7 @@ class _Sql:
         self._expr = expr
         self._query = query
 
-    def __call__(self, subject: Subject) -> NoReturn:
+    def __call__(self, _subject: Subject) -> NoReturn:
         raise UsageError("sql judges a selection of stored traces, not one subject; run it with `evaluate`")
 
     def over(self, store: Store, trace_ids: Sequence[str]) -> Mapping[str, object]:

@@ -12,34 +12,34 @@ from tracekit_evaluators.score import TimedOut
 
 
 class Wire:
-    """Connections to one server, opened when needed and again in another event loop.
+    """Connections to one server, opened when needed and again in another event loop."""
 
-    Args:
-        who: The model and its server, for messages.
-        timeout: Seconds that one request may take, from connecting to the last byte.
-    """
-
-    def __init__(self, who: str, timeout: float) -> None:
-        self._who = who
-        self._timeout = timeout
+    def __init__(self) -> None:
         self._client: httpx.AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def post(
-        self, url: str, payload: Mapping[str, object], headers: Mapping[str, str]
+        self, url: str, payload: Mapping[str, object], headers: Mapping[str, str], *, who: str, timeout: float
     ) -> tuple[int, httpx.Headers, object]:
         """The status, headers and decoded body of an answer; the beginning of its text where a failure is no JSON.
+
+        Args:
+            url: Where to.
+            payload: What to send.
+            headers: What to send with it.
+            who: The model and its server, for messages.
+            timeout: Seconds that it may take, from connecting to the last byte.
 
         Raises:
             Fault: The server cannot be reached, breaks off, or answers with something else than JSON.
             TimedOut: The answer was not complete in the time allowed.
         """
-        sending = self._open().post(url, json=payload, headers=dict(headers))
+        sending = self._open(timeout).post(url, json=payload, headers=dict(headers))
         try:
             # httpx's own limits begin anew with each chunk; a server that drips would never reach them.
-            response = await asyncio.wait_for(sending, self._timeout)
+            response = await asyncio.wait_for(sending, timeout)
         except (asyncio.TimeoutError, httpx.TimeoutException):
-            raise TimedOut(f"{self._who} did not answer within {self._timeout:g} s") from None
+            raise TimedOut(f"{who} did not answer within {timeout:g} s") from None
         except httpx.HTTPError as error:
             raise Fault(f"{type(error).__name__}: {error}", retryable=True) from None
         try:
@@ -56,12 +56,12 @@ class Wire:
         if client is not None:
             await client.aclose()
 
-    def _open(self) -> httpx.AsyncClient:
+    def _open(self, timeout: float) -> httpx.AsyncClient:
         loop = asyncio.get_running_loop()
         if self._client is None or self._loop is not loop:
             # A client's connections belong to the event loop that opened them.
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
-            self._client, self._loop = httpx.AsyncClient(timeout=self._timeout, limits=limits), loop
+            self._client, self._loop = httpx.AsyncClient(timeout=timeout, limits=limits), loop
         return self._client
 
 

@@ -81,11 +81,10 @@ class AnthropicModel:
     attempts: int
     limits: tuple[float | None, float | None] = (None, None)
     _left_out: set[str] = field(default_factory=set, init=False, repr=False)
-    _wire: Wire = field(init=False, repr=False)
+    _wire: Wire = field(default_factory=Wire, init=False, repr=False)
     _limiter: Limiter = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._wire = Wire(f"{self.model} at {self.base_url}", self.timeout)
         self._limiter = Limiter(requests_per_minute=self.limits[0], tokens_per_minute=self.limits[1])
 
     @property
@@ -106,9 +105,11 @@ class AnthropicModel:
     async def _once(self, request: Request) -> Completion:
         key = setting("anthropic_api_key")
         headers = {"anthropic-version": _VERSION, **({"x-api-key": key} if key else {})}
+        url, who = f"{self.base_url}/v1/messages", f"{self.model} at {self.base_url}"
         while True:
-            payload = self._payload(request)
-            status, answered, body = await self._wire.post(f"{self.base_url}/v1/messages", payload, headers)
+            status, answered, body = await self._wire.post(
+                url, self._payload(request), headers, who=who, timeout=self.timeout
+            )
             if status == httpx.codes.OK:
                 return self._completion(body)
             message, _ = said(body)

@@ -93,11 +93,10 @@ class OpenAIModel:
     limits: tuple[float | None, float | None] = (None, None)
     _form: int = field(default=0, init=False, repr=False)
     _left_out: set[str] = field(default_factory=set, init=False, repr=False)
-    _wire: Wire = field(init=False, repr=False)
+    _wire: Wire = field(default_factory=Wire, init=False, repr=False)
     _limiter: Limiter = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._wire = Wire(f"{self.model} at {self.base_url}", self.timeout)
         self._limiter = Limiter(requests_per_minute=self.limits[0], tokens_per_minute=self.limits[1])
 
     @property
@@ -116,11 +115,13 @@ class OpenAIModel:
         await self._wire.aclose()
 
     async def _once(self, request: Request) -> Completion:
-        form, url = self._form, f"{self.base_url}/chat/completions"
+        form, url, who = self._form, f"{self.base_url}/chat/completions", f"{self.model} at {self.base_url}"
         key = setting("openai_api_key")
-        headers = {"authorization": f"Bearer {key}"} if key else {}
+        own = {"authorization": f"Bearer {key}"} if key else {}
         while True:
-            status, headers, body = await self._wire.post(url, self._payload(request, _FORMS[form]), headers)
+            status, headers, body = await self._wire.post(
+                url, self._payload(request, _FORMS[form]), own, who=who, timeout=self.timeout
+            )
             if status == httpx.codes.OK:
                 self._form = form
                 return self._completion(body)
@@ -203,6 +204,8 @@ def _likely(content: object) -> list[dict[str, object]]:
         if not isinstance(token, str) or not isinstance(top, list):
             return []
         pairs = [(at(one, "token"), at(one, "logprob")) for one in top]
-        kept = [[text, float(value)] for text, value in pairs if isinstance(text, str) and isinstance(value, (int, float))]
+        kept = [
+            [text, float(value)] for text, value in pairs if isinstance(text, str) and isinstance(value, (int, float))
+        ]
         tokens.append({"token": token, "top": kept})
     return tokens

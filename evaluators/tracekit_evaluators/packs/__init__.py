@@ -6,7 +6,7 @@ in `tracekit_evaluators.packs.pack`; the examples of an area, good and bad ones,
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tracekit_evaluators.packs.pack import factory, files
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tracekit_evaluators.judge import JudgeFactory
 
 
-@lru_cache(maxsize=None)
+@cache
 def _factory(name: str) -> JudgeFactory[Any]:
     path = files().get(name)
     if path is None:

@@ -13,7 +13,7 @@ import inspect
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,8 +43,7 @@ _COMMON: dict[str, object] = {
     "max_tokens": 4000,
     "sample": 0,
 }
-_ABOUT_COMMON = """    model: A model's name on an OpenAI-compatible server, a spec of a model plugin, a function, or a `ChatModel`; the
-        setting `judge_model` when not given.
+_ABOUT_COMMON = """    model: A model's name, spec, function or `ChatModel`; the setting `judge_model` when not given.
     base_url: The server, where it is not the setting `openai_base_url`.
     timeout: Seconds that one attempt may take.
     at_least: The lowest value that passes; no line is drawn when not given.
@@ -55,7 +54,7 @@ _ABOUT_COMMON = """    model: A model's name on an OpenAI-compatible server, a s
 _TWO = {"fail": False, "pass": True}
 
 
-@lru_cache(maxsize=None)
+@cache
 def files() -> dict[str, Path]:
     """The packs' files by the name of their judge."""
     return {path.stem: path for path in sorted(_FOLDER.glob("*/*.toml"))}
@@ -100,12 +99,13 @@ def factory(path: Path) -> JudgeFactory[Any]:
         options = {
             key: given.get(key, each.get("default")) for key, each in own.items() if each.get("into") == "option"
         }
-        limits = {key: cast("int", everything[key]) for key in ("max_chars", "max_tokens", "sample")}
+        chars, tokens, sample = (cast("int", everything[key]) for key in ("max_chars", "max_tokens", "sample"))
         low, high = _number(name, everything["at_least"]), _number(name, everything["at_most"])
-        asked = Asked(name, prompt_of(path, given), client, options=options, mend=_MENDS.get(said.get("mend", "")))
+        mend = _MENDS.get(said.get("mend", ""))
+        asked = Asked(name, prompt_of(path, given), client, chars, tokens, sample, options=options, mend=mend)
         if low is not None or high is not None:
             asked = replace(asked, passes=lambda value: _within(value, low, high))
-        return replace(asked, **limits)
+        return asked
 
     build.__doc__ = _doc(said, own)
     build.__name__ = build.__qualname__ = name
@@ -147,7 +147,9 @@ def _even(levels: Mapping[str, str]) -> dict[str, float]:
 def _signature(own: Mapping[str, Mapping[str, Any]]) -> inspect.Signature:
     parameters = [
         inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY, default=each["default"] if "default" in each else inspect.Parameter.empty
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=each.get("default", inspect.Parameter.empty),
         )
         for name, each in own.items()
     ]

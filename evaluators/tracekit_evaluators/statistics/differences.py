@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 
 from tracekit.errors import UsageError
+from tracekit_evaluators.statistics.cases import clustered_mean
 from tracekit_evaluators.statistics.distributions import (
     fair_coin_two_sided,
     fisher_two_sided,
@@ -20,7 +22,7 @@ from tracekit_evaluators.statistics.distributions import (
     t_two_sided,
 )
 from tracekit_evaluators.statistics.estimate import Estimate, PValue, Reals, reals
-from tracekit_evaluators.statistics.intervals import clustered_mean, mean_interval, wilson_interval
+from tracekit_evaluators.statistics.intervals import mean_interval, wilson_interval
 
 _EXACT_UP_TO = 16  # 65,536 sign patterns
 _DRAWN_UP_TO = 2_000  # beyond, the t test's p-value is the same to three digits
@@ -52,7 +54,7 @@ def paired_difference(
     )
     method = found.method if found.low is None else f"paired {found.method}"
     method = method.replace("values are", "differences are").replace("no scores", "no pairs")
-    return Estimate(found.value, found.low, found.high, found.n, method, found.standard_error)
+    return replace(found, method=method)
 
 
 def paired_proportion_difference(*, gained: int, lost: int, n: int, level: float = 0.95) -> Estimate:

@@ -42,3 +42,18 @@ def fair_coin_two_sided(heads: int, *, tosses: int) -> float:
 def fisher_two_sided(table: tuple[tuple[int, int], tuple[int, int]]) -> float:
     """Fisher's exact two-sided p-value of a 2 × 2 table."""
     return float(stats.fisher_exact(table).pvalue)
+
+
+def fair_coin(heads: int, *, tosses: int) -> float:
+    """The probability of at most this many heads from a fair coin."""
+    return float(special.bdtr(heads, tosses, 0.5)) if tosses else 1.0
+
+
+def t_probability(statistic: float, *, degrees: float) -> float:
+    """Student's t distribution function."""
+    return float(special.stdtr(degrees, statistic))
+
+
+def f_quantile(probability: float, *, above: float, below: float) -> float:
+    """The F distribution's quantile."""
+    return float(special.fdtri(above, below, probability))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tracekit_evaluators.statistics.intervals import mean_of_cases
+from tracekit_evaluators.statistics.cases import mean_of_cases
 
 
 @dataclass(frozen=True, slots=True)

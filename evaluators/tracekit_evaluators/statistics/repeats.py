@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from tracekit.errors import UsageError
 from tracekit_evaluators.statistics.bootstrap import bca_interval
+from tracekit_evaluators.statistics.cases import clustered_mean
 from tracekit_evaluators.statistics.estimate import Estimate
 from tracekit_evaluators.statistics.intervals import clopper_pearson_interval, mean_interval, wilson_interval
 
 Trials = tuple[int, int]  # passed, tried
-_FEWEST_FOR_BOOTSTRAP, _MOST_FOR_BOOTSTRAP = 10, 20_000
+_FEWEST_FOR_BOOTSTRAP, _MOST_FOR_BOOTSTRAP = 10, 5_000
 
 
 def trials_of(cases: Iterable[Sequence[float]]) -> list[Trials]:
@@ -26,16 +28,24 @@ def trials_of(cases: Iterable[Sequence[float]]) -> list[Trials]:
     return [(sum(1 for trial in case if trial), len(case)) for case in cases if len(case)]
 
 
-def pass_hat_k(trials: Sequence[Trials], *, k: int, level: float = 0.95, seed: int = 0) -> Estimate:
+def pass_hat_k(
+    trials: Sequence[Trials],
+    *,
+    k: int,
+    clusters: Sequence[Hashable] | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Estimate:
     """pass^k: the probability that a case passes k times out of k, C(c, k)/C(n, k) averaged over cases.
 
     S. Yao et al., τ-bench, arXiv 2406.12045. It is not the pass rate to the power of k, which is wrong when
     cases differ. The interval is a seeded BCa bootstrap over cases; Student's t for fewer than ten cases or
-    more than 20,000; Clopper-Pearson where all cases are at 0 or 1.
+    more than 5,000; Clopper-Pearson where all cases are at 0 or 1.
 
     Args:
         trials: For each case (passed, tried).
         k: At least 1 and at most the fewest trials of any case.
+        clusters: For each case what it shares with others; the interval is then that of `clustered_mean`.
         level: Confidence level in (0, 1).
         seed: Seed of the bootstrap.
 
@@ -47,10 +57,18 @@ def pass_hat_k(trials: Sequence[Trials], *, k: int, level: float = 0.95, seed: i
         0.3889
     """
     _check(trials, k)
-    return _over_cases([math.comb(c, k) / math.comb(n, k) for c, n in trials], level, seed)
+    chance = {each: math.comb(each[0], k) / math.comb(each[1], k) for each in set(trials)}
+    return _over_cases([chance[each] for each in trials], clusters, level, seed)
 
 
-def pass_at_k(trials: Sequence[Trials], *, k: int, level: float = 0.95, seed: int = 0) -> Estimate:
+def pass_at_k(
+    trials: Sequence[Trials],
+    *,
+    k: int,
+    clusters: Sequence[Hashable] | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Estimate:
     """pass@k: the probability that a case passes at least once in k tries.
 
     1 - C(n-c, k)/C(n, k) averaged over cases; M. Chen et al., arXiv 2107.03374. Arguments, interval and
@@ -61,7 +79,18 @@ def pass_at_k(trials: Sequence[Trials], *, k: int, level: float = 0.95, seed: in
         0.5
     """
     _check(trials, k)
-    return _over_cases([1 - math.comb(n - c, k) / math.comb(n, k) for c, n in trials], level, seed)
+    chance = {(c, n): 1 - math.comb(n - c, k) / math.comb(n, k) for c, n in set(trials)}
+    return _over_cases([chance[each] for each in trials], clusters, level, seed)
+
+
+def flaky_cases(trials: Sequence[Trials]) -> list[int]:
+    """Places of the cases that sometimes pass and sometimes fail.
+
+    Example:
+        >>> flaky_cases([(1, 2), (2, 2), (0, 3)])
+        [0]
+    """
+    return [place for place, (c, n) in enumerate(trials) if 0 < c < n]
 
 
 def flaky_share(trials: Sequence[Trials], *, level: float = 0.95) -> Estimate:
@@ -83,13 +112,16 @@ def _check(trials: Sequence[Trials], k: int) -> None:
         raise UsageError(f"{short} of {len(trials)} cases have fewer than {k} trials: choose a smaller k")
 
 
-def _over_cases(chances: Sequence[float], level: float, seed: int) -> Estimate:
+def _over_cases(chances: Sequence[float], clusters: Sequence[Hashable] | None, level: float, seed: int) -> Estimate:
     array = np.array(chances, dtype=np.float64)
     count = len(array)
     if count == 0:
         return Estimate(None, None, None, 0, "no scores")
+    groups = count if clusters is None else len(set(clusters))
     if array.min() == array.max() and array[0] in (0.0, 1.0):
-        return clopper_pearson_interval(count * array[0], n=count, level=level)
+        return replace(clopper_pearson_interval(groups * float(array[0]), n=groups, level=level), n=count)
+    if clusters is not None and groups < count:
+        return clustered_mean(array, clusters=clusters, level=level, seed=seed).clipped(0.0, 1.0)
     if _FEWEST_FOR_BOOTSTRAP <= count <= _MOST_FOR_BOOTSTRAP:
         found = bca_interval(array, level=level, seed=seed)
         if found.low is not None:
