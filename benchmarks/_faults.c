@@ -23,7 +23,7 @@ struct state {
   atomic_long mode;  /* 1: SIGKILL to the group; 2: no space left, until `until` */
   atomic_long until;
   char root[PATH_MAX];
-  char what[32];          /* the call at which it happened */
+  char what[64];          /* the phase and the call at which it happened */
   char where[PATH_MAX];   /* and on what */
   char phase[32];         /* what the program said that it was doing */
 };
@@ -62,7 +62,7 @@ static int below_file(int file) {
 
 /* 0: go on; 1: fail with errno set; 2: die after half of it */
 static void note(const char *what, const char *path) {
-  snprintf(state->what, sizeof state->what, "%s", what);
+  snprintf(state->what, sizeof state->what, "%s\t%s", state->phase, what);
   snprintf(state->where, sizeof state->where, "%s", path ? path : "");
 }
 

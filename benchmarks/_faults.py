@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).parent
 _COMPILER = shutil.which("cc") or shutil.which("gcc")
-_STATE = struct.Struct("<qqqq4096s32s4096s32s")
+_STATE = struct.Struct("<qqqq4096s64s4096s32s")
 _PHASE_BYTES = 32  # the last of the state
 _KILL, _FULL = 1, 2
 _RULE = "kept = 4traces"
@@ -118,10 +118,10 @@ class Faults:
 
     def step(self) -> str:
         """What the last trial was doing when it was killed or the disk was full."""
-        *_, root, what, where, phase = self._disk.state()
-        said = (os.fsdecode(each.partition(b"\0")[0]) for each in (phase, what, where, root))
-        name, call, path, store = said
-        return _step(name, call, path.removeprefix(store)) if call else "none"
+        *_, root, what, where, _ = self._disk.state()
+        said, path, store = (os.fsdecode(each.partition(b"\0")[0]) for each in (what, where, root))
+        phase, _, call = said.partition("\t")
+        return _step(phase, call, path.removeprefix(store)) if call else "none"
 
     def __enter__(self) -> Self:
         return self

@@ -75,7 +75,8 @@ class Collector:
                 self.url = found[0].rstrip("/.,")
                 break
         self.ready_seconds = time.monotonic() - began
-        threading.Thread(target=sys.stderr.writelines, args=(self.process.stderr,), daemon=True).start()
+        self._telling = threading.Thread(target=sys.stderr.writelines, args=(self.process.stderr,), daemon=True)
+        self._telling.start()
         self.rss: list[tuple[float, int]] = []
         self._seen: dict[int, int] = {}
         self._stopping = threading.Event()
@@ -93,6 +94,9 @@ class Collector:
         self._thread.join()
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(60)
+        self._telling.join()
+        if self.process.stderr is not None:
+            self.process.stderr.close()
 
     def _watch(self) -> None:
         while not self._stopping.wait(0.25):

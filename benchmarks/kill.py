@@ -8,7 +8,8 @@
 Clients send requests over both doors, HTTP and gRPC, and send again what was not answered, as SDKs do. At a random
 moment, or as soon as settling is at work, the collector gets SIGKILL; then it is started again on the same store.
 With `--mode workers` the requests are large, so that worker processes decode them: a worker is killed alone, the
-collector alone (its workers end by themselves, maybe in the middle of a file), or both at once. At the end the store
+collector alone (its workers end by themselves, maybe in the middle of a file), or both at once. With `--mode beside`
+a second collector works on the same store all the time. At the end the store
 is opened and its spans are compared with what was acknowledged. Prints one JSON line and exits 1 when a span is lost
 or doubled.
 
@@ -111,7 +112,7 @@ def _drop(stream: IO[str]) -> None:
         stream.read()
 
 
-def trial(store: Path, *, kills: int, seed: int, workers: bool = False) -> Outcome:
+def trial(store: Path, *, kills: int, seed: int, workers: bool = False, beside: bool = False) -> Outcome:
     """Kill a collector under load, then count what the store has.
 
     Args:
@@ -119,7 +120,10 @@ def trial(store: Path, *, kills: int, seed: int, workers: bool = False) -> Outco
         kills: How many times to kill.
         seed: Of the load and of the moments.
         workers: Whether requests are large, and worker processes killed too.
+        beside: Whether a second collector, with clients of its own, works on the same store all the time.
     """
+    if beside:
+        return _beside(store, kills, seed)
     load = Senders(seed, spans=_LARGE, text=600, pause=0.1) if workers else Senders(seed, pause=0.01)
     one = _Trial(store, random.Random(seed), load)
     try:
@@ -130,6 +134,33 @@ def trial(store: Path, *, kills: int, seed: int, workers: bool = False) -> Outco
             each.process.kill()
             each.process.wait()
     _count(store, load, one.outcome)
+    return one.outcome
+
+
+def _beside(store: Path, kills: int, seed: int) -> Outcome:
+    other, theirs = start(store), Senders(seed + 500_000, pause=0.01)
+    one = _Trial(store, random.Random(seed), Senders(seed, pause=0.01))
+    try:
+        theirs.url, theirs.target = other.url, other.target
+        theirs.up.set()
+        threads = theirs.run()
+        one.run(kills, (one.moment, one.settling))
+        theirs.stopping.set()
+        for thread in threads:
+            thread.join(20)
+        other.process.send_signal(signal.SIGTERM)
+        if other.process.wait(120) != 0:
+            raise RuntimeError(f"the collector ended with {other.process.returncode} after SIGTERM")
+    finally:
+        for load in (one.load, theirs):
+            load.stopping.set()
+        for each in (*one.started, other):
+            each.process.kill()
+            each.process.wait()
+    one.load.acknowledged |= theirs.acknowledged
+    one.load.sent |= theirs.sent
+    one.load.by_grpc += theirs.by_grpc
+    _count(store, one.load, one.outcome)
     return one.outcome
 
 
@@ -276,12 +307,12 @@ def _spread(events: Sequence[str], count: int, rng: random.Random) -> list[int]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mode", choices=("load", "workers", "points", "full"), default="load")
+    parser.add_argument("--mode", choices=("load", "workers", "beside", "points", "full"), default="load")
     parser.add_argument("--kills", type=int, default=100, help="how many (default: 100)")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3), "big"))
     arguments = parser.parse_args()
     began = time.monotonic()
-    if arguments.mode in ("load", "workers"):
+    if arguments.mode in ("load", "workers", "beside"):
         total = Outcome()
         while total.kills < arguments.kills:
             with tempfile.TemporaryDirectory() as folder:
@@ -290,6 +321,7 @@ def main() -> int:
                     kills=min(10, arguments.kills - total.kills),
                     seed=arguments.seed + total.kills,
                     workers=arguments.mode == "workers",
+                    beside=arguments.mode == "beside",
                 )
             for name in vars(total):
                 setattr(total, name, getattr(total, name) + getattr(one, name))

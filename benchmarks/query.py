@@ -96,6 +96,11 @@ def questions(store: Store, files: str) -> list[Question]:
             lambda: store.find(where="duration_ms > 20000"),
             f"{roots} AND duration_ns > 20e9 ORDER BY start_ns DESC LIMIT 50",
         ),
+        Question(
+            "traces that took longer than 10 min, of which there are none",
+            lambda: store.find(where="duration_ms > 600000"),
+            f"{roots} AND duration_ns > 600e9",
+        ),
         Question("spans by an attribute", lambda: store.sql(tenant.format("spans")), tenant.format(files)),
     ]
 
@@ -118,14 +123,21 @@ def measure(question: Question, connection: duckdb.DuckDBPyConnection, *, times:
 
 
 def opening(folder: Path) -> dict[str, object]:
-    """A store that is opened and asked for its first row, in a process that has opened one before."""
+    """A store that is opened and asked how many spans it has, or for the newest trace, by one that did so before."""
 
-    def ask() -> None:
+    def count() -> None:
         with Store.open(folder) as store:
-            store.trace_ids(limit=0)
+            store.sql("SELECT count(*) FROM spans")
 
-    ask()
-    return {"name": "open the store", "ms": round(statistics.median(_ms(ask) for _ in range(5)), 1), "bar_ms": 50}
+    def newest() -> None:
+        with Store.open(folder) as store:
+            store.trace_ids(limit=1)
+
+    found: dict[str, object] = {"name": "open the store", "bar_ms": 50}
+    for name, ask in (("ms", count), ("newest_trace_ms", newest)):
+        ask()
+        found[name] = round(statistics.median(_ms(ask) for _ in range(5)), 1)
+    return found
 
 
 def cold(folder: Path, trace_id: str) -> dict[str, object]:

@@ -10,6 +10,7 @@ from tracekit.errors import StoreError
 _LONGEST_DELAY = 2.0  # seconds
 _MOST_SECONDS = 2.5  # of work that may wait, where it is known how fast settling is
 _FREE = 0.4  # of the bound: so much may wait before anybody is slowed
+_BURST = 16  # the part of the bound that may always wait: a burst is no load
 _FRESH = 0.25  # seconds for which a measured backlog is taken for true
 
 
@@ -20,7 +21,7 @@ class Backlog:
         measure: Tells how many bytes wait to be settled.
         bound: At how many to take no more.
         rate: Tells how many bytes a second are settled; `None` while that is not known. No more may wait than is
-            settled in 2.5 s, but an eighth of `bound` always may: a burst is no load.
+            settled in 2.5 s, but a sixteenth of `bound` always may.
 
     Example:
         >>> Backlog(lambda: 0, 800).delay(), Backlog(lambda: 450, 800).delay(), Backlog(lambda: 800, 800).delay()
@@ -56,7 +57,7 @@ class Backlog:
         rate = self._rate()
         if rate is None:
             return self._bound
-        return min(self._bound, max(self._bound // 8, int(rate * _MOST_SECONDS)))
+        return min(self._bound, max(self._bound // _BURST, int(rate * _MOST_SECONDS)))
 
     def delay(self) -> float | None:
         """Seconds that a request should wait before it is committed; `None` when nothing more should come."""

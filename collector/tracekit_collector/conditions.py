@@ -37,6 +37,9 @@ _AT_MOST = {
     "model_calls": "count(*) FILTER (step = 'llm')",
     "tool_calls": "count(*) FILTER (step = 'tool')",
 }
+for _name in ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens", "cost_usd"):
+    # A little more than the sum, whose last digits depend on the order in which it is made.
+    _AT_MOST[_name] = f"coalesce(sum(greatest({_name}, 0)), 0) * 1.000001"
 
 
 def told_by(where: str) -> list[tuple[str, tuple[str, ...]]]:

@@ -9,14 +9,23 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, NoReturn, cast
 
 from tracekit.errors import DecodeError, UsageError
-from tracekit.inbox import SegmentWriter, Signal
+from tracekit.inbox import SIGNALS, SegmentWriter, Signal
 from tracekit_collector._otlp_json import parse_json
-from tracekit_collector.otlp import Decoded, Kind, decode, decode_json, kind_of_json, kind_of_protobuf, refusal_message
+from tracekit_collector.otlp import (
+    Decoded,
+    Kind,
+    decode,
+    decode_json,
+    genai_metrics,
+    kind_of_json,
+    kind_of_protobuf,
+    refusal_message,
+)
 from tracekit_collector.store import Store
 
 SUFFIXES = (".pb", ".json", ".jsonl")
@@ -134,10 +143,8 @@ class _Intake:
     def __init__(self, store: Store, told: Ingested) -> None:
         self._store = store
         self._told = told
-        self._writers: dict[Signal, SegmentWriter] = {
-            signal: SegmentWriter(store.inbox, signal) for signal in ("traces", "logs")
-        }
-        self._waiting: dict[Signal, list[bytes]] = {"traces": [], "logs": []}
+        self._writers: dict[Signal, SegmentWriter] = {signal: SegmentWriter(store.inbox, signal) for signal in SIGNALS}
+        self._waiting: dict[Signal, list[bytes]] = {signal: [] for signal in SIGNALS}
         self._size = 0
         self._unsettled = 0
 
@@ -145,7 +152,7 @@ class _Intake:
         self._told.requests += 1
         self._told.spans += decoded.spans
         self._told.logs += decoded.records
-        self._waiting[cast("Signal", decoded.kind)].append(decoded.payload)
+        self._waiting[decoded.kind].append(decoded.payload)
         self._size += len(decoded.payload)
         if self._size >= _WRITE_BYTES:
             self.write()
@@ -197,25 +204,30 @@ def _whole(path: Path, form: str) -> list[Decoded]:
         hint: Kind = "logs" if ".logs." in path.name else "metrics" if ".metrics." in path.name else "traces"
         kind = kind_of_protobuf(body, hint)
         if kind == "metrics":
-            decode(kind, body)
-            raise _NothingHere("holds metrics, which are not kept")
+            return [_of_models(decode(kind, body)) or _only_metrics()]
         return [decode(kind, body)]
     value = parse_json(body)
     values = value if isinstance(value, list) else [value]
     return [decoded for each in values if (decoded := _from_json(each))] or _only_metrics()
 
 
-def _only_metrics() -> list[Decoded]:
-    raise _NothingHere("holds metrics, which are not kept")
+def _only_metrics() -> NoReturn:
+    raise _NothingHere("holds metrics, and none of models (`gen_ai.…`), which alone are kept")
+
+
+def _of_models(decoded: Decoded) -> Decoded | None:
+    """A request with its metrics of models alone; `None` where it has none."""
+    payload = genai_metrics(decoded)
+    return replace(decoded, payload=payload) if payload else None
 
 
 def _from_json(value: object) -> Decoded | None:
-    """The request that parsed JSON is; `None` for metrics."""
+    """The request that parsed JSON is; `None` for metrics that are not kept."""
     kind = kind_of_json(value)
     if kind is None:
         raise _NothingHere("holds no OTLP request: there is neither resourceSpans nor resourceLogs in it")
     decoded = decode_json(kind, value)
-    return None if kind == "metrics" else decoded
+    return _of_models(decoded) if kind == "metrics" else decoded
 
 
 def _take_lines(path: Path, intake: _Intake, told: Ingested) -> None:

@@ -6,6 +6,7 @@ version of the table names yet; whoever started it commits them. It ends when th
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -99,21 +100,19 @@ def join_apart(folder: Path, table: str, date: str, paths: Sequence[str], change
         return join(folder, table, date, paths, change)
     task = json.dumps({"folder": str(folder), "table": table, "date": date, "paths": list(paths)})
     code = f"import sys; sys.path[:] = {sys.path!r}; from tracekit_collector.joining import serve; serve()"
-    with subprocess.Popen(  # noqa: S603 - ourselves
+    process = subprocess.Popen(  # noqa: S603 - ourselves
         [sys.executable, "-c", code],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, **_ENVIRONMENT},
-    ) as process:
-        to, back = process.stdin, process.stdout
-        if to is None or back is None:
-            raise StoreError("the process that joins files has no pipes")
-        try:
+    )
+    answer = b""
+    to, back = process.stdin, process.stdout
+    with contextlib.suppress(BrokenPipeError), process:
+        if to is not None and back is not None:
             to.write(task.encode() + b"\n")
             to.flush()  # and stays open: its end tells the process that we are gone
             answer = back.read()
-        except BrokenPipeError:
-            answer = b""
     if process.returncode or not answer:
         raise StoreError(
             f"the process that joins files of {table} ended with {process.returncode}; they stay as they are"

@@ -154,6 +154,8 @@ def load(task: Task, known: Known) -> Loaded:
             continue
         try:
             making.add(path.suffix[1:], record, digest, loaded)
+        except MemoryError:
+            raise  # no fault of the payload: it is tried again
         except Exception as error:  # noqa: BLE001 - one payload that we cannot read must not hold up the rest
             # Its digest is not kept: a tracekit that can read it may be given it again.
             loaded.damage.append((record.start, record.payload, f"{type(error).__name__}: {error}"))

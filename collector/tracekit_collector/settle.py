@@ -272,9 +272,14 @@ class Settler:
         folder = self._inbox / "quarantine"
         folder.mkdir(exist_ok=True)
         name = f"{path.name}.{start}"
-        (folder / f"{name}.bin").write_bytes(payload)
         facts = {"segment": path.name, "start": start, "bytes": len(payload), "reason": reason}
-        (folder / f"{name}.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        told = (json.dumps(facts, indent=1) + "\n").encode("utf-8")
+        for ending, data in (("bin", payload), ("json", told)):
+            with (folder / f"{name}.{ending}").open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())  # the segment goes soon, and then this is all that there is of it
+        sync_folder(folder)
         logger.warning("quarantined %d bytes of %s: %s", len(payload), path.name, reason)
 
     def _tidy(self, plan: _Plan) -> _Plan:

@@ -16,13 +16,14 @@ from tracekit.errors import NotFoundError, StoreError, UsageError
 from tracekit.settings import setting, store_path
 from tracekit_collector import log_steps, log_views
 from tracekit_collector.catalog import Catalog
+from tracekit_collector.conditions import SPANS_TELL
 from tracekit_collector.lake import Lake, TimedFile, to_arrow
 from tracekit_collector.query import Engine, Result, literal
 from tracekit_collector.schema import TABLES
 from tracekit_collector.settle import Settled, Settler
 from tracekit_collector.shown import Shown, lists
 from tracekit_collector.trace import Trace, assemble
-from tracekit_collector.trace_search import SPANS_TELL, TraceSearch, Wanted
+from tracekit_collector.trace_search import TraceSearch, Wanted
 from tracekit_collector.views import VIEWS, call_views
 
 if TYPE_CHECKING:

@@ -7,6 +7,12 @@ before they are put together.
 
 A trace begins in a window when none of its spans comes before it. One whose root is in the window is taken to have no
 span more than `SLACK_NS` before; of one without a root there, the earlier spans are looked for.
+
+Where two windows had too few, it is asked once, of the few columns that tell, which traces of the whole store can be
+meant at all (`conditions.needed`); only a condition of which that tells nothing, such as one on a text, has every
+trace put together. Two things may be told wrong in a list, though never in a trace that is opened by its id: a trace
+with a child more than `SLACK_NS` before its root may be listed without that child, and on a later page, or when it is
+found by its session, one that lasts longer than `_LONGEST_NS` without what came after that.
 """
 
 from __future__ import annotations
@@ -15,7 +21,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tracekit_collector.conditions import SPANS_TELL, asks_for_errors, needed, told_by
+from tracekit_collector.conditions import asks_for_errors, needed, told_by
 from tracekit_collector.lake import TimedFile
 from tracekit_collector.log_views import steps_sql
 from tracekit_collector.query import Engine, Result, literal

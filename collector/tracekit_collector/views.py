@@ -83,7 +83,7 @@ def llm_calls_sql(source: str = "steps", *, brief: bool = False) -> str:
         "service_name",
         "run_id",
     )
-    once = ("arg_min(span_id, says_most) AS span_id", "min(start_time) AS start_time")
+    once: tuple[str, ...] = ("arg_min(span_id, says_most) AS span_id", "min(start_time) AS start_time")
     once += ("arg_min(error_type, start_ns) FILTER (failed) AS error_type",)
     once += tuple(f"arg_min({name}, says_most) AS {name}" for name in first)
     told = "" if brief else ",\n    ".join(once) + ","

@@ -43,8 +43,8 @@ def compare(store: Store, baseline: RunRecord, candidate: RunRecord) -> Comparis
 
     Cases are paired by case id, else by equal input; repeats of a case are averaged first. A score that passes or fails
     is tested by McNemar's exact test, any other by sign-flip permutation; where cases share a session, a user or a
-    source, these are what is flipped and what the interval counts. p-values are corrected by Holm over the scores, those
-    of slices by Benjamini and Hochberg.
+    source, these are what is flipped and what the interval counts. p-values are corrected by Holm over the scores,
+    those of slices by Benjamini and Hochberg.
 
     Args:
         store: The store that has both runs.

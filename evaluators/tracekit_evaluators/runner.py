@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -205,6 +205,29 @@ def evaluate(
         session=partial(_session, store),
     )
     return _carried_out(store, plan, lent, concurrency=concurrency, progress=progress, anywhere=only_unscored)
+
+
+def judge_some(
+    store: Store, plan: Plan, ids: Sequence[str], *, budget: Budget, concurrency: int = 8, cache: bool = True
+) -> Run:
+    """Judge those of a begun run's traces that are named and not scored yet; the others can be judged later.
+
+    Args:
+        store: An open store.
+        plan: What the run is going to judge.
+        ids: Which of its traces.
+        budget: What may be spent on models.
+        concurrency: The most judges that wait for an answer at once.
+        cache: Whether answers of models are kept in the store and used again.
+    """
+    some = replace(plan, ids=list(ids))
+    lent = Desk(
+        cache=Cache(store.location / "judge-cache.db") if cache else None,
+        budget=budget,
+        traces=_traces(store, some),
+        session=partial(_session, store),
+    )
+    return _carried_out(store, some, lent, concurrency=concurrency, progress=False, anywhere=False)
 
 
 def estimate(

@@ -228,13 +228,21 @@ def _metric(group: ScoreGroup, facts: Facts) -> dict[str, object]:
     return metric
 
 
-def _estimate(group: ScoreGroup, kept: Sequence[Sequence[float]], clusters: Clusters | None) -> Estimate:
+def estimate_of(group: ScoreGroup, facts: Facts, *, level: float = 0.95) -> Estimate:
+    """A score's mean over cases with its interval at a level."""
+    kept = [[value for value in case if value is not None] for case in group.values()]
+    return _estimate(group, kept, find_clusters(group.cases, facts), level=level)
+
+
+def _estimate(
+    group: ScoreGroup, kept: Sequence[Sequence[float]], clusters: Clusters | None, *, level: float = 0.95
+) -> Estimate:
     of = None if clusters is None else clusters.of
     if group.kind == "bool":
-        return proportion_of_cases(kept, clusters=of)
+        return proportion_of_cases(kept, clusters=of, level=level)
     if group.kind in {"label", "text"}:
         return Estimate(None, None, None, len(group.cases), f"{group.kind}s have no mean")
-    return mean_of_cases(kept, clusters=of)
+    return mean_of_cases(kept, clusters=of, level=level)
 
 
 def _clusters(clusters: Clusters, estimate: Estimate) -> dict[str, object]:

@@ -228,7 +228,7 @@ class TestBackpressure:
         assert delays[4] is None
         assert backlog.bound() == 2500
         rate[0] = 1.0
-        assert backlog.bound() == 1000
+        assert backlog.bound() == 500
         rate[0] = 1e9
         assert backlog.bound() == 8000
 

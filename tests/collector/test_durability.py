@@ -19,8 +19,10 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tracekit.errors import StoreError
 from tracekit.inbox import MAGIC, SegmentWriter, segments
 from tracekit_collector.house import House
+from tracekit_collector.lake import Lake
 from tracekit_collector.service import Collector
 from tracekit_collector.store import Store
 
@@ -134,6 +136,26 @@ class TestClocks:
             os.utime(path, (moment, moment))
         House(store).compact()
         assert len(found(store)) == 8
+
+
+class TestAttempts:
+    def test_two_attempts_at_a_batch_share_no_file(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A worker whose collector was killed may still be writing when the next collector begins the batch again."""
+
+        def refuse(*_: object, **__: object) -> bool:
+            raise StoreError("the lake is out of reach")
+
+        append(store, request(1, 1))
+        store.settle()
+        append(store, request(2, 1, 2))
+        with monkeypatch.context() as patched:
+            patched.setattr(Lake, "add", refuse)
+            with pytest.raises(StoreError, match="out of reach"):
+                store.settle()
+        (stray,) = set((store.location / "lake/spans").rglob("*.parquet")) - set(map(Path, store.lake.files("spans")))
+        stray.write_bytes(b"torn")
+        assert found(store) == [(1, 1, "step"), (2, 1, "step"), (2, 2, "step")]
+        assert str(stray) not in store.lake.files("spans")
 
 
 class TestRepetition:

@@ -87,7 +87,9 @@ def test_what_a_protobuf_file_holds_is_told_by_what_is_in_it(tmp_path, ingest):
     (tmp_path / "metrics.pb").write_bytes(metrics())
     code, told, err = ingest(*(tmp_path / name for name in ("misnamed.logs.pb", "bare.pb", "no-suffix", "metrics.pb")))
     assert (code, told["spans"], told["logs"], told["files"]) == (0, 2, 1, 3)
-    assert err == f"skipped {tmp_path}/metrics.pb: holds metrics, which are not kept\n"
+    assert (
+        err == f"skipped {tmp_path}/metrics.pb: holds metrics, and none of models (`gen_ai.…`), which alone are kept\n"
+    )
 
 
 def test_a_json_file_with_a_request_a_line_is_read_line_by_line(tmp_path, ingest):
@@ -208,3 +210,12 @@ def test_all_captures_go_in_together(tmp_path, shared, ingest):
         "manifest.json",
     }
     assert told["files"] == len(list((tmp_path / "captures").glob("*.pb")))  # one of metrics less, one .json more
+
+
+def test_metrics_of_models_are_kept_and_others_left_out(ingest, tmp_path):
+    points = [{"start_time_unix_nano": 1, "time_unix_nano": 2_000_000_000, "as_int": 57}]
+    named = [{"name": name, "sum": {"data_points": points}} for name in ("gen_ai.client.token.usage", "http.requests")]
+    request = ExportMetricsServiceRequest(resource_metrics=[{"scope_metrics": [{"metrics": named}]}])
+    (tmp_path / "m.metrics.pb").write_bytes(request.SerializeToString())
+    code, told, err = ingest(tmp_path / "m.metrics.pb")
+    assert (code, told["requests"], err) == (0, 1, "")

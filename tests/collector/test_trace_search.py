@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tracekit.errors import StoreError, UsageError
+from tracekit_collector import trace_search
+from tracekit_collector.conditions import needed, told_by
 from tracekit_collector.store import Store
-from tracekit_collector.trace_search import told_by
 
 DAY = 86_400 * 10**9
 FIRST = 1_763_942_400 * 10**9
@@ -71,6 +72,7 @@ COLUMNS = "trace_id, start_ns, status, spans, session_id, input_tokens"
         "duration_ms > 10000000",
         "duration_ms >= 9450001 AND errors >= 1",
         "spans >= 9",
+        "input_tokens > 6",
         "spans = 8 AND tool_calls > 0",
         "model_calls > 2 OR duration_ms > 10000000",
         "start_ns < 1763942400000000000",
@@ -82,6 +84,34 @@ COLUMNS = "trace_id, start_ns, status, spans, session_id, input_tokens"
 def test_a_condition_finds_what_the_view_has(store: Store, where: str, limit: int) -> None:
     found = store.find(where=where, limit=limit, columns=COLUMNS).fetchall()
     assert found == viewed(store, f"({where}\n)", limit)
+
+
+@pytest.mark.parametrize(
+    ("where", "few"),
+    [
+        ("duration_ms > 9450000", True),  # three hours but for the last eighth
+        ("spans >= 8 AND errors > 0 AND agent_name = 'bot-1'", True),
+        ("input_tokens > 6 OR spans > 9", False),
+        ("cost_usd > 0", True),
+        ("start_time < TIMESTAMP '2025-11-26' AND user_id = 'u-3'", True),
+    ],
+)
+def test_a_store_is_asked_once_which_traces_can_be_meant(
+    store: Store, monkeypatch: pytest.MonkeyPatch, where: str, few: bool
+) -> None:
+    monkeypatch.setattr(trace_search, "_PATIENCE", 0)
+    monkeypatch.setattr(trace_search, "_FIRST_ROWS", 100)
+    asked: list[bool] = []
+    ask = trace_search.TraceSearch._few
+
+    def noted(self: trace_search.TraceSearch, wanted: trace_search.Wanted) -> dict[str, tuple[int, int]] | None:
+        found = ask(self, wanted)
+        asked.append(found is not None)
+        return found
+
+    monkeypatch.setattr(trace_search.TraceSearch, "_few", noted)
+    assert store.find(where=where, limit=300, columns=COLUMNS).fetchall() == viewed(store, where, 300)
+    assert asked == [few]
 
 
 def test_errors_and_a_session_find_what_the_view_has(store: Store) -> None:
@@ -170,4 +200,5 @@ def test_what_a_condition_tells_is_true_of_it(parts: list[tuple[str, str, str]],
     literals = [(name, sign, "'" + text.replace("'", "''") + "'") for name, sign, text in parts]
     told = told_by(joined.join(f"{name} {sign} {text}" for name, sign, text in literals))
     certain = [(name, (text,)) for name, sign, text in parts if sign == "=" and name != "duration_ms"]
+    assert needed("spans > 1 OR errors > 1") == needed("duration_ms > 5 -- no") == []
     assert set(told) <= (set(certain) if joined == " AND " or len(parts) == 1 else set())

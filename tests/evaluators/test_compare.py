@@ -93,7 +93,7 @@ def test_passes_and_failures_are_compared_by_mcnemar() -> None:
     score = found.scores[0]
     assert (found.paired_by, found.pairing_rate, score.pairs) == ("case", 1.0, 34)
     assert score.estimate.value == pytest.approx(10 / 34)
-    assert (score.estimate.method, score.p.test) == ("Bonett-Price, paired", "McNemar, exact")
+    assert (score.estimate.method, score.p.test) == ("Tango score, paired", "McNemar, exact")
     assert score.p.value == pytest.approx(0.0129, abs=1e-4)
     assert score.verdict == "better"
     assert [change.case for change in score.regressed] == ["l0", "l1"]

@@ -70,7 +70,10 @@ def test_every_category_of_trail_and_mode_of_mast_has_a_code() -> None:
         "Resource Exhaustion", "Timeout Issues",
     }  # fmt: skip
     modes = {code.mast.split()[0] for code in CODES if code.mast is not None}
-    assert modes == {f"FM-{n}" for n in "1.1 1.2 1.3 1.4 1.5 2.1 2.2 2.3 2.4 2.5 2.6 3.1 3.2 3.3".split()}
+    assert modes == {
+        f"FM-{n}"
+        for n in ["1.1", "1.2", "1.3", "1.4", "1.5", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6", "3.1", "3.2", "3.3"]
+    }
 
 
 def test_the_docs_show_the_taxonomy_and_what_was_measured() -> None:
@@ -81,6 +84,21 @@ def test_the_docs_show_the_taxonomy_and_what_was_measured() -> None:
 @pytest.mark.parametrize("wording", DRAFTED, ids=lambda each: f"{each.code}-{each.message[:20]}")
 def test_errors_mean_what_they_say(wording) -> None:
     assert meaning(wording.message, wording.type).code == wording.code
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("Error: payment method not found", "not_found"),
+        ("Error: payment method certificate_7504069 not found", "not_found"),
+        ("Error: certificate cannot be used to update reservation", "step_failed"),
+        ("Error: gift card balance is not enough", "step_failed"),
+        ("MCP error -32601: Method not found", "unknown_tool"),
+        ("certificate verify failed: self-signed certificate", "connection"),
+    ],
+)
+def test_what_a_tool_refuses_by_its_own_rules_is_not_taken_for_a_fault_of_the_system(text: str, code: str) -> None:
+    assert meaning(text, "tool_error").code == code
 
 
 @pytest.mark.parametrize(

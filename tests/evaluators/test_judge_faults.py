@@ -58,14 +58,26 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("use", ["rubric?criteria=It is good.&", "completeness?", "g_eval?criteria=It is good.&"])
-@pytest.mark.parametrize("fault", FAULTS)
-def test_every_fault_has_its_status_and_no_value(fault: str, use: str, store, record, model_server) -> None:
-    step, status = FAULTS[fault]
-    record("one")
-    model_server.script = [step]
-    run = evaluate(store, judges=[f"{use}model=judge-1&timeout=0.3&base_url={model_server.url}"], agent="bot")
-    rows = store.sql("SELECT name, status, value, label FROM scores WHERE run_id = ?", [run.id]).fetchall()
-    assert rows == [(use.partition("?")[0], status, None, None)]
+def test_every_fault_has_its_status_and_no_value(use: str, store, record, model_server) -> None:
+    for fault in FAULTS:
+        record(fault, output=f"the fault is {fault}.")
+
+    def answer(handler, payload):
+        text = payload["messages"][1]["content"]
+        step = next(step for fault, (step, _) in FAULTS.items() if f"the fault is {fault}." in text)
+        return step(handler, payload) if callable(step) else step
+
+    model_server.script = [answer]
+    # One after the other: the server that wants to be left alone would keep the others waiting.
+    spec = f"{use}model=judge-1&timeout=0.3&base_url={model_server.url}"
+    run = evaluate(store, judges=[spec], agent="bot", concurrency=1)
+    rows = store.sql(
+        "SELECT t.output, s.name, s.status, s.value, s.label FROM scores s JOIN traces t ON s.trace_id = t.trace_id "
+        "WHERE s.run_id = ?",
+        [run.id],
+    ).fetchall()
+    name = use.partition("?")[0]
+    assert sorted(rows) == sorted((f"the fault is {key}.", name, said, None, None) for key, (_, said) in FAULTS.items())
 
 
 @pytest.mark.parametrize("fault", ["429", "500", "503", "cut off", "no body"])

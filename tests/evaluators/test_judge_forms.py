@@ -52,7 +52,11 @@ def judged(spec: Mapping[str, object], subject: Subject, lent: Desk | None = Non
 
     async def go() -> object:
         verdict = built(subject)
-        return await verdict if asyncio.iscoroutine(verdict) else verdict
+        try:
+            return await verdict if asyncio.iscoroutine(verdict) else verdict
+        finally:
+            if hasattr(built.call, "aclose"):
+                await built.call.aclose()
 
     with desk(lent or Desk()):
         return dict(built.scores(asyncio.run(go())))
@@ -185,7 +189,7 @@ def vote(
     from tracekit_evaluators.judges.panel import panel as made
 
     models = [always(each, name) for each, name in zip(answers, names, strict=True)]
-    built = made(use="rubric", models=models, parameters={"criteria": "x", **parameters})
+    built = made(member="rubric", models=models, parameters={"criteria": "x", **parameters})
     return built.scores(asyncio.run(built(subject)))["panel"]
 
 
@@ -213,12 +217,11 @@ def test_a_panel_of_numbers_takes_the_median_and_one_family_is_named(subject) ->
 
 
 def test_a_panel_does_not_swallow_an_empty_budget(subject) -> None:
-    with pytest.raises(BudgetExceeded):
-        from tracekit_evaluators.judges.panel import panel as made
+    from tracekit_evaluators.judges.panel import panel as made
 
-        built = made(use="rubric", models=[always(word("pass")), always(word("pass"))], parameters={"criteria": "x"})
-        with desk(Desk(budget=Budget(tokens=0))):
-            asyncio.run(built(subject()))
+    built = made(member="rubric", models=[always(word("pass")), always(word("pass"))], parameters={"criteria": "x"})
+    with desk(Desk(budget=Budget(tokens=0))), pytest.raises(BudgetExceeded):
+        asyncio.run(built(subject()))
 
 
 def cascaded(subject, stages: list[object]) -> Score:
@@ -405,3 +408,12 @@ def test_a_judge_of_ones_own_can_be_a_stage(subject) -> None:
         return subject.output == "an answer"
 
     assert cascaded(subject(), [mine, mine]).value is True
+
+
+def test_a_panel_is_named_by_a_spec(subject, model_server, monkeypatch) -> None:
+    model_server.script = [word("pass")]
+    monkeypatch.setenv("OPENAI_BASE_URL", model_server.url)
+    score = judged(
+        {"use": "panel", "member": "rubric", "models": ["a", "b"], "parameters": {"criteria": "x"}}, subject()
+    )
+    assert (score["panel"].value, sorted(each["model"] for each in model_server.asked)) == (True, ["a", "b"])

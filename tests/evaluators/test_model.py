@@ -193,10 +193,11 @@ def test_a_server_without_json_schema_is_asked_in_simpler_forms(model, model_ser
 
     asyncio.run(twice())
     forms = [payload.get("response_format", {}).get("type") for payload in model_server.asked]
-    assert forms == ["json_schema", "json_object", None, None]
+    assert forms == ["json_schema", "json_object", "json_object", None, None]
+    assert [payload.get("response_format", {}).get("schema") for payload in model_server.asked[1:3]] == [SCHEMA, None]
     schema = model_server.asked[0]["response_format"]["json_schema"]
     assert schema == {"name": "verdict", "strict": True, "schema": SCHEMA}
-    assert '"verdict"' in model_server.asked[2]["messages"][0]["content"]
+    assert '"verdict"' in model_server.asked[3]["messages"][0]["content"]
     assert ASK.messages[0]["content"] == "judge"
 
 

@@ -1,4 +1,4 @@
-"""Models that are functions, and models through other people's SDKs: real ones where installed, else made-up modules."""
+"""Models that are functions, and models through SDKs: the real ones where installed, else made-up modules."""
 
 from __future__ import annotations
 
@@ -161,13 +161,16 @@ def test_the_real_pydantic_ai_asks_a_model_of_its_own() -> None:
     assert answer.input_tokens is not None
 
 
-def test_the_real_litellm_asks_a_real_socket(model_server) -> None:
+@pytest.mark.filterwarnings("ignore")  # its own, as its parts age
+def test_the_real_litellm_asks_a_real_socket(model_server, monkeypatch) -> None:
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     pytest.importorskip("litellm", reason="needs the extra litellm")
     model_server.script = ["fine"]
     options = {"api_base": model_server.url, "api_key": "k"}
     assert ask(resolve({"use": "litellm", "model": "openai/m", "options": options})).text == "fine"
 
 
+@pytest.mark.filterwarnings("ignore")  # its own, as its parts age
 def test_the_real_any_llm_asks_a_real_socket(model_server) -> None:
     pytest.importorskip("any_llm", reason="needs the extra any-llm")
     pytest.importorskip("openai", reason="needs the package openai")

@@ -215,7 +215,7 @@ def test_a_long_text_is_read_on_from_an_offset() -> None:
     assert "(first" in pages.look("span", {"span_id": f"{1:016x}"})
     while True:
         page = pages.look("span", {"span_id": f"{1:016x}", "field": "tool_result", "offset": offset})
-        head, _, rest = page.partition("\n")
+        _head, _, rest = page.partition("\n")
         body, _, end = rest.rpartition("\n")
         seen += body
         if end == "[the end]":

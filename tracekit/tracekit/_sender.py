@@ -59,9 +59,7 @@ class Sender:
         inherit: Whether those of the environment are sent at all.
     """
 
-    def __init__(
-        self, url: str, signal: Signal, headers: Mapping[str, str] | None, *, inherit: bool = True
-    ) -> None:
+    def __init__(self, url: str, signal: Signal, headers: Mapping[str, str] | None, *, inherit: bool = True) -> None:
         from tracekit import __version__  # noqa: PLC0415 - the package imports this module
 
         parts = urllib.parse.urlsplit(url)

@@ -194,6 +194,7 @@ def _costs(k: int, weights: Weights | None) -> Reals:
 
 
 def in_order(labels: set[Label]) -> list[Label]:
+    """Labels in a fixed order: numbers by size, then words."""
     return sorted(
         labels, key=lambda label: (isinstance(label, str), label if not isinstance(label, str) else 0, str(label))
     )

@@ -111,6 +111,7 @@ def _of_numbers(judged: Sequence[Label], human: Sequence[Label], clusters: list[
     if len({*one, *two}) <= _MOST_RANKS and all(value.is_integer() for value in (*one, *two)):
         ratings = Ratings(one, two, labels=[float(each) for each in _range(one, two)], clusters=clusters)
         metrics["agreement"] = metric(accuracy(ratings), kind="bool")
+        metrics["kappa"] = metric(cohen_kappa(ratings, seed=seed))
         metrics["weighted_kappa"] = metric(cohen_kappa(ratings, weights="quadratic", seed=seed))
     mean = sum(two) / len(two) if two else None
     return Figures(metrics, None, {"mean": mean})

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tracekit.errors import UsageError
-from tracekit_evaluators.statistics import Estimate, clustered_mean, mean_interval, wilson_interval
+from tracekit_evaluators.statistics import Estimate, clustered_mean, mean_interval, paired_difference, wilson_interval
 from tracekit_evaluators.statistics.distributions import normal_quantile, t_quantile
 from tracekit_evaluators.statistics.estimate import Reals, reals
 
@@ -22,6 +22,7 @@ FEWEST_LABELS = 15
 FEW_LABELS = 30
 _ENOUGH_FOR_NORMAL = 100
 _SMALLEST_YOUDEN = 0.1
+_FEW_ERRORS = 2
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,11 @@ def ppi_mean(
 ) -> Corrected:
     """A judge's mean over many items, corrected by the labels of a random part of them: PPI++.
 
-    λ·mean(rest) + mean(human - λ·judged), λ = Cov(human, judged) / ((1 + n/N)·Var(judged)) kept in [0, 1], with variance
-    λ²·Var(judged)/N + Var(human - λ·judged)/n; A. N. Angelopoulos, J. C. Duchi and T. Zrnic, arXiv 2311.01453. It is
-    right however wrong the judge is; a good judge makes it narrow. It needs labels of a *random* part: of all items
-    alike, or with `probabilities`, by which each label then counts 1/π (J. Hájek), the judge's mean being taken over all
-    items (T. Zrnic and E. J. Candès, arXiv 2403.03208). Normal intervals from 100 labels on; below,
+    λ·mean(rest) + mean(human - λ·judged), λ = Cov(human, judged) / ((1 + n/N)·Var(judged)) kept in [0, 1], with the
+    variance λ²·Var(judged)/N + Var(human - λ·judged)/n; A. N. Angelopoulos, J. C. Duchi and T. Zrnic, arXiv 2311.01453.
+    It is right however wrong the judge is; a good judge makes it narrow. It needs labels of a *random* part: of all
+    items alike, or with `probabilities`, by which each label then counts 1/π (J. Hájek), the judge's mean being taken
+    over all items (T. Zrnic and E. J. Candès, arXiv 2403.03208). Normal intervals from 100 labels on; below,
     Wilson's on the effective number of labels for shares, Student's t for other means.
 
     Args:
@@ -166,10 +167,10 @@ def rogan_gladen(
 ) -> Corrected:
     """A judge's rate corrected by its TPR and TNR from *other* items: (q + TNR - 1) / (TPR + TNR - 1).
 
-    W. J. Rogan and B. Gladen, Am. J. Epidemiol. 107 (1978); the interval is that of Z. Lang and J. Reiczigel, Prev. Vet.
-    Med. 113 (2014) (the delta method on rates moved a little towards 1/2), or a parametric bootstrap. It is right where
-    the judge's TPR and TNR are the same on these items as on those it was calibrated on; where the labels are a random
-    part of these items, `ppi_mean` needs no such faith.
+    W. J. Rogan and B. Gladen, Am. J. Epidemiol. 107 (1978); the interval is that of Z. Lang and J. Reiczigel, Prev.
+    Vet. Med. 113 (2014) (the delta method on rates moved a little towards 1/2), or a parametric bootstrap. It is right
+    where the judge's TPR and TNR are the same on these items as on those it was calibrated on; where the labels are a
+    random part of these items, `ppi_mean` needs no such faith.
 
     Args:
         passed: To how many items the judge said yes.
@@ -181,8 +182,8 @@ def rogan_gladen(
         seed: Seed of the bootstrap.
 
     Returns:
-        The correction; without a value where a class has fewer than 5 labels, both fewer than 15, or the judge cannot be
-        told from a coin (Youden's J is below 0.1, or its interval holds 0).
+        The correction; without a value where a class has fewer than 5 labels, both fewer than 15, or the judge cannot
+        be told from a coin (Youden's J is below 0.1, or its interval holds 0).
 
     Raises:
         UsageError: A count is above its total, or the method is unknown.
@@ -214,6 +215,41 @@ def rogan_gladen(
     return Corrected(Estimate(value, low, high, n, words, warning=warning), naive, details=details)
 
 
+def rogan_gladen_difference(
+    judged: Sequence[tuple[float, float]], *, caught: tuple[int, int], cleared: tuple[int, int], level: float = 0.95
+) -> Corrected:
+    """How much a candidate's rate differs from a baseline's, (q₂ - q₁) / (TPR + TNR - 1), with the delta method.
+
+    A judge that errs pulls every difference towards 0 by the factor J; this takes that back. It is right where the
+    judge errs alike on both versions; one that favours a version needs labels of both (`ppi_difference`).
+
+    Args:
+        judged: For each case the judge's yes or no as 1 and 0 (baseline, candidate).
+        caught: As for `rogan_gladen`.
+        cleared: As for `rogan_gladen`.
+        level: Confidence level in (0, 1).
+
+    Example:
+        >>> pairs = [(0, 1)] * 20 + [(1, 1)] * 80
+        >>> round(rogan_gladen_difference(pairs, caught=(90, 100), cleared=(90, 100)).estimate.value, 3)
+        0.25
+    """
+    naive = paired_difference([after - before for before, after in judged], level=level)
+    why = _unusable(len(judged), caught, cleared)
+    if why is not None or naive.value is None or naive.low is None:
+        return Corrected(Estimate(None, None, None, len(judged), why or naive.method), naive)
+    tpr, tnr = caught[0] / caught[1], cleared[0] / cleared[1]
+    smooth_tpr, smooth_tnr = (caught[0] + 1) / (caught[1] + 2), (cleared[0] + 1) / (cleared[1] + 2)
+    youden = tpr + tnr - 1
+    of_youden = smooth_tpr * (1 - smooth_tpr) / (caught[1] + 2) + smooth_tnr * (1 - smooth_tnr) / (cleared[1] + 2)
+    value = naive.value / youden
+    error = math.sqrt((naive.standard_error or 0.0) ** 2 + value**2 * of_youden) / youden
+    half = normal_quantile(0.5 + level / 2) * error
+    estimate = Estimate(value, value - half, value + half, naive.n, "Rogan-Gladen on paired differences", error)
+    details: dict[str, object] = {"tpr": tpr, "tnr": tnr, "youden": youden}
+    return Corrected(estimate.clipped(-1.0, 1.0), naive, details=details)
+
+
 def _plain(y: Reals, f: Reals, others: Reals, naive: Estimate, level: float) -> Corrected:
     n, rest = len(y), len(others)
     human = mean_interval(y, level=level)
@@ -229,6 +265,7 @@ def _plain(y: Reals, f: Reals, others: Reals, naive: Estimate, level: float) -> 
     of_rest = float(others.var(ddof=1)) / rest if rest > 1 else spread
     # λ is fitted to the labels, which costs a second degree of freedom.
     variance = weight**2 * of_rest + float((y - weight * f).var(ddof=2)) / n
+    variance += _unseen(y, f, n)
     return _corrected(
         value, variance, float(y.var(ddof=1)) / n, n, weight, human, naive, level, degrees=n - 2, share=_binary(y)
     )
@@ -257,6 +294,7 @@ def _weighted(
     # Unequal weights make few labels of many (L. Kish): theirs are the degrees of freedom.
     kish = float(weights.sum() ** 2 / np.square(weights).sum())
     variance, of_labels = (_variance(each, clusters, kish) for each in (alone - weight * gain, alone))
+    variance += _unseen(y, f, kish)
     human = _interval(y_mean, of_labels, n, level, "labels weighted by 1/π", degrees=kish - 1, share=_binary(y))
     found = _corrected(value, variance, of_labels, n, weight, human, naive, level, degrees=kish - 1, share=_binary(y))
     words = f"{found.estimate.method}, labels weighted by 1/π" + ("" if clusters is None else ", clustered")
@@ -291,6 +329,9 @@ def _corrected(
 def _interval(
     value: float, variance: float, n: int, level: float, method: str, *, degrees: float, share: bool
 ) -> Estimate:
+    if variance <= 0 and share and value in (0.0, 1.0):
+        found = wilson_interval(value * n, n=n, level=level)
+        return Estimate(value, found.low, found.high, n, f"{found.method}: all labels are equal, the judge adds nothing")
     if variance <= 0:
         return Estimate(value, None, None, n, "all labels are equal: no spread to make an interval from")
     probability, error = 0.5 + level / 2, math.sqrt(variance)
@@ -306,6 +347,16 @@ def _interval(
     else:
         half = normal_quantile(probability) * error
     return Estimate(value, value - half, value + half, n, method, error, warning=warning)
+
+
+def _unseen(y: Reals, f: Reals, n: float) -> float:
+    """Variance of errors that few labels did not show: one more, half each way, where a yes-or-no judge made none or one.
+
+    Without it a judge that is right on twenty labels would be taken for one that is never wrong.
+    """
+    if not (_binary(y) and _binary(f)) or y.min() == y.max() or int((y != f).sum()) >= _FEW_ERRORS:
+        return 0.0
+    return 1 / (n * (n + 1))
 
 
 def _binary(y: Reals) -> bool:
@@ -325,8 +376,8 @@ def _unusable(n: int, caught: tuple[int, int], cleared: tuple[int, int]) -> str 
     error = math.sqrt(tpr * (1 - tpr) / caught[1] + tnr * (1 - tnr) / cleared[1])
     if youden < _SMALLEST_YOUDEN or youden - normal_quantile(0.975) * error <= 0:
         return (
-            f"Youden's J is {youden:.2f} ± {1.96 * error:.2f}: the judge cannot be told from a coin, and nothing can be "
-            "corrected with it"
+            f"Youden's J is {youden:.2f} ± {1.96 * error:.2f}: the judge cannot be told from a coin, and nothing can "
+            "be corrected with it"
         )
     return None
 

@@ -69,11 +69,11 @@ def padded(text: str) -> str:
 
 
 def formatted(text: str) -> str:
-    """The same words as Markdown: a heading, and a list with a bold beginning for each sentence.
+    r"""The same words as Markdown: a heading, and a list with a bold beginning for each sentence.
 
     Example:
         >>> formatted("It is Paris. It lies on the Seine.")
-        '## Answer\\n\\n- **It** is Paris.\\n- **It** lies on the Seine.'
+        '## Answer\n\n- **It** is Paris.\n- **It** lies on the Seine.'
     """
     lines = []
     for sentence in _SENTENCE.split(text.strip()):

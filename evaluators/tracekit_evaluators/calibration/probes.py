@@ -1,8 +1,8 @@
 """Bias probes: the same subject twice, changed only in what should not matter, and what the judge makes of it.
 
-A judge that scores an answer higher because it is longer, better dressed, praised or first measures that too. Each probe
-asks the judge about pairs of subjects and tests the paired difference; together they are corrected for looking several
-times. `stability` asks the same thing again.
+A judge that scores an answer higher because it is longer, better dressed, praised or first measures that too. Each
+probe asks the judge about pairs of subjects and tests the paired difference; together they are corrected for looking
+several times. `stability` asks the same thing again.
 """
 
 from __future__ import annotations

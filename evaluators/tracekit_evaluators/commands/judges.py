@@ -1,4 +1,4 @@
-"""`tracekit judges`: which judges there are."""
+"""`tracekit judges`: which judges there are, and how far each can be trusted."""
 
 from __future__ import annotations
 
@@ -6,14 +6,26 @@ import argparse
 
 from tracekit.command import Command, add_format_option
 
+_PEOPLE = (
+    "tracekit judges calibrate nightly --labels labels.jsonl --score helpful --expires 90d",
+    "tracekit judges card helpful --format markdown",
+    'tracekit judges probe "rubric?criteria=The answer is right." --limit 30',
+    "tracekit judges bridge nightly-old-judge nightly-new-judge",
+)
+
 
 def command() -> Command:
     """The command `judges`."""
     return Command(
-        help="list the installed judges, or show one, with what each needs and says",
+        help="list and show judges, measure them against people, find what sways them",
         run=_run,
         configure=_configure,
-        examples=("tracekit judges list", "tracekit judges list --format markdown", "tracekit judges show loop"),
+        examples=(
+            "tracekit judges list",
+            "tracekit judges list --format markdown",
+            "tracekit judges show loop",
+            *_PEOPLE,
+        ),
     )
 
 
@@ -24,6 +36,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     showing.add_argument("name", metavar="NAME", help="a judge's name, or package.module:function")
     for each in (listing, showing):
         add_format_option(each)
+    from tracekit_evaluators.commands import _calibration
+
+    _calibration.configure(actions)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -32,6 +47,10 @@ def _run(arguments: argparse.Namespace) -> int:
     from tracekit_collector.terminal import print_json, print_rows, visible
     from tracekit_evaluators.listing import LISTED, judge_facts, judge_rows
 
+    if arguments.action not in ("list", "show"):
+        from tracekit_evaluators.commands import _calibration
+
+        return _calibration.run(arguments)
     if arguments.action == "list":
         print_rows(judge_rows(), LISTED, format=arguments.format)
         return 0

@@ -112,7 +112,9 @@ def ignored_tool_error(material: Material) -> Iterator[Finding]:
     if where is None:
         return
     span_id, field, text = where
-    if _ADMITS.search(text) is None:
+    later = [each.span_id for each in trace.model_calls if each.start_ns >= last.start_ns]
+    answers = [text, *(material.texts(each).get("output_messages", "") for each in later)]
+    if not any(_ADMITS.search(each) for each in answers):
         why = f"the call of {last.name} failed, and the answer does not say so"
         yield found("ignored_tool_error", material, span_id, (field, 0, len(text)), explanation=why, confidence=0.8)
 

@@ -190,11 +190,16 @@ class _Known:
         first += [json.dumps(each, default=str) for each in material.offered.values()]
         self._text = "\n".join(_flat(text) for text in first if text)
         self._events: list[tuple[int, str]] = []
+        before = ""
         for span in trace.spans:
             texts = material.texts(span.span_id)
             end = span.start_ns + (span.duration_ns or 0)
             asked = "" if span.step == "tool" else texts.get("input_messages", "") or texts.get("input", "")
             answered = [] if span.step in ("llm", "agent", "chain") else [texts.get(name, "") for name in _SAID]
+            if before and asked.startswith(before):  # a conversation comes with all of it again at each call
+                asked, before = asked[len(before) :], asked
+            else:
+                before = asked or before
             self._events += [(span.start_ns, asked)] if span.step != "agent" or span.depth == 0 else []
             self._events += [(end, text) for text in answered]
         self._events += [(document_end, text) for document_end, text in _documents(material)]

@@ -51,7 +51,7 @@ EXACT: Mapping[str, str] = {
         r"| called| with name)|\w+ is not a valid tool|(?:tool|function"
         r"|action) (?:name )?['\"`]?[\w.\-]+['\"`]? (?:was |is |could |does )?(?:not|n't) (?:be )?(?:found"
         r"|exist|registered|available|recognized|offered)|(?:tool|function) not (?:found|available"
-        r"|registered)|no such (?:tool|function)|-32601|method not found|called (?:an )?(?:unknown"
+        r"|registered)|no such (?:tool|function)|-32601|(?:^|rpc.{0,40})method not found|called (?:an )?(?:unknown"
         r"|undefined|nonexistent) (?:tool|function)"
     ),
     "environment_setup": (
@@ -106,7 +106,8 @@ LOOSE: Mapping[str, str] = {
     ),
     "connection": (
         r"connection|connect (?:call|error|to)|econn\w+|getaddrinfo|name resolution"
-        r"|name or service not known|nodename|could not resolve|enotfound|\bdns\b|\bssl|\btls\b|certificate"
+        r"|name or service not known|nodename|could not resolve|enotfound|\bdns\b|\bssl|\btls\b"
+        r"|certificate verif|self-signed"
         r"|disconnected|unreachable|no route to host|peer closed|broken pipe|socket|max retries exceeded"
         r"|proxy error|eof occurred|network (?:is|error|failure)"
     ),

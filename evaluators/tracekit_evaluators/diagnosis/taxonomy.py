@@ -210,7 +210,7 @@ CODES: tuple[Code, ...] = (
     Code(
         "step_failed",
         "execution",
-        "A step broke on an error that no other code describes, mostly one of its own program.",
+        "A step broke on an error that no other code describes, mostly of its own program or its own rules.",
         error_types=("attributeerror", "indexerror", "keyerror", "typeerror", "valueerror", "zerodivisionerror"),
     ),
     # What the model got wrong by itself.

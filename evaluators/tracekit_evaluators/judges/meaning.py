@@ -18,8 +18,8 @@ from tracekit_evaluators.score import MissingInput, Score
 from tracekit_evaluators.subject import Subject, as_text
 
 _QUESTIONS = """Write {count} different questions to which the output, as it stands, would be a direct answer.
-Take them from the output alone: the user's own words are not shown. The verdict on each is "committal" where the output really answers that
-question, and "noncommittal" where it evades it ("I don't know", "that depends")."""
+Take them from the output alone: the user's own words are not shown. The verdict on each is "committal" where the
+output really answers that question, and "noncommittal" where it evades it ("I don't know", "that depends")."""
 
 
 @judge(needs=("output", "expected.output"), values="[-1,1]")

@@ -41,14 +41,14 @@ _SETTLES = ("any", "pass", "fail", "sure")
 
 
 @judge(source="llm", values="as its judge")
-def panel(*, use: str, models: list[object], parameters: dict[str, object] | None = None) -> Call:
+def panel(*, member: str, models: list[object], parameters: dict[str, object] | None = None) -> Call:
     """What several models say when they judge the same: the majority of verdicts, or the median of numbers.
 
     A member without a verdict abstains and still counts: a majority is more than half of all members. Where there is
     none, nobody knows. Members of one family tend to err alike, so the families are recorded.
 
     Args:
-        use: The judge that every member is: a name, as in a spec.
+        member: The judge that every member is: a name, as in a spec.
         models: The members: model names, specs, or `{"model": …, "base_url": …}`.
         parameters: The judge's parameters, the same for all.
 
@@ -61,7 +61,7 @@ def panel(*, use: str, models: list[object], parameters: dict[str, object] | Non
     members = []
     for each in models:
         own = dict(each) if isinstance(each, Mapping) and "model" in each else {"model": each}
-        members.append(load({"use": use, **(parameters or {}), **own}))
+        members.append(load({"use": member, **(parameters or {}), **own}))
     return _Panel(tuple(members))
 
 

@@ -1,7 +1,8 @@
 """A client for any server that speaks OpenAI's chat completions: OpenAI, Azure, vLLM, llama.cpp, Ollama, gateways.
 
-An answer of a given shape is asked for by `json_schema`, then by `json_object`, then in words, each when the server
-refuses the one before; the form that worked is the first one tried next time.
+An answer of a given shape is asked for by `json_schema`, then by `json_object` with the schema beside it (as llama.cpp's
+Python server wants it), then by `json_object` alone, then in words, each when the server refuses the one before; the
+form that worked is the first one tried next time.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tracekit_evaluators.models.limits import Limiter
 from tracekit_evaluators.models.price import price
 from tracekit_evaluators.score import Refused
 
-_FORMS = ("json_schema", "json_object", "text")
+_FORMS = ("json_schema", "json_object with schema", "json_object", "text")
 _FINAL = ("context_length_exceeded", "model_not_found")
 _FILTERED = ("content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation")
 
@@ -128,7 +129,9 @@ class OpenAIModel:
             message, code = said(body)
             if code in _FILTERED or any(word in message for word in _FILTERED):
                 raise Refused(f"{self.model}: the content filter refused the request: {message}")
-            refused = status in (400, 404, 415, 422, 501) and code not in _FINAL
+            # Some servers say so with a 500, as llama.cpp's Python server does.
+            unknown = status in (400, 404, 415, 422, 501) or (status == 500 and "response_format" in message)
+            refused = unknown and code not in _FINAL
             if refused and self._without(message):
                 continue
             if not refused or request.schema is None or form == len(_FORMS) - 1:
@@ -166,6 +169,8 @@ class OpenAIModel:
                 )
                 if form == "json_object":
                     payload["response_format"] = {"type": "json_object"}
+                elif form == "json_object with schema":
+                    payload["response_format"] = {"type": "json_object", "schema": dict(request.schema)}
         return payload
 
     def _completion(self, body: object) -> Completion:

@@ -1,33 +1,48 @@
-"""The report: one HTML file about a run, that needs no network, no JavaScript and no server."""
+"""The report: one HTML file about a run, that needs no network and no server; its first screen needs no JavaScript."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tracekit_evaluators.compare import compare_rows
 from tracekit_evaluators.pairing import pair, read_run
-from tracekit_evaluators.report.payload import Builder, Report
+from tracekit_evaluators.report.payload import MOST_BYTES, Builder, Report
 from tracekit_evaluators.report.render import render
+from tracekit_evaluators.report.trace_view import TraceView, trace_view
+from tracekit_evaluators.report.versions import version_table
 
 if TYPE_CHECKING:
     from tracekit_collector.catalog import RunRecord
     from tracekit_collector.store import Store
 
+_SLACK = 2_000  # what the page says of what it leaves out
+
 __all__ = ["Report", "build_report", "html_report", "render"]
 
 
-def build_report(store: Store, run: RunRecord, *, baseline: RunRecord | None = None, max_cases: int = 200) -> Report:
+def build_report(
+    store: Store,
+    run: RunRecord,
+    *,
+    baseline: RunRecord | None = None,
+    max_cases: int = 200,
+    max_bytes: int = MOST_BYTES,
+) -> Report:
     """Gather what the report of a run says.
 
     Args:
         store: The store that has the run.
         run: The run.
         baseline: A run to compare it with.
-        max_cases: How many cases, the worst first, open to their traces; the others are listed alone.
+        max_cases: How many cases, the worst first, bring their traces.
+        max_bytes: How large the HTML may be. The headline and the list of all cases are in whatever this is; texts and
+            traces of cases, the worst first, as far as there is room.
     """
     mine = read_run(store, run)
+    versions = version_table(store.catalog.runs.list(), run)
     if baseline is None:
-        builder = Builder(mine, max_cases=max_cases)
+        builder = Builder(mine, versions=versions, max_cases=max_cases)
     else:
         theirs = read_run(store, baseline)
         builder = Builder(
@@ -35,15 +50,27 @@ def build_report(store: Store, run: RunRecord, *, baseline: RunRecord | None = N
             baseline=theirs,
             pairing=pair(theirs, mine),
             comparison=compare_rows(theirs, mine),
+            versions=versions,
             max_cases=max_cases,
         )
-    traces = {trace.trace_id: trace for trace in store.traces(builder.trace_ids())}
-    return builder.report(traces)
+
+    def read(ids: list[str]) -> Iterator[TraceView]:
+        return map(trace_view, store.traces(ids))
+
+    shell = builder.shell()
+    return builder.filled(shell, room=max_bytes - len(render(shell).encode("utf-8")) - _SLACK, read=read)
 
 
-def html_report(store: Store, run: RunRecord, *, baseline: RunRecord | None = None, max_cases: int = 200) -> str:
+def html_report(
+    store: Store,
+    run: RunRecord,
+    *,
+    baseline: RunRecord | None = None,
+    max_cases: int = 200,
+    max_bytes: int = MOST_BYTES,
+) -> str:
     """The report of a run as one self-contained HTML file; arguments as for `build_report`.
 
     The same store and arguments give the same text, byte for byte: it holds the run's times, not the clock's.
     """
-    return render(build_report(store, run, baseline=baseline, max_cases=max_cases))
+    return render(build_report(store, run, baseline=baseline, max_cases=max_cases, max_bytes=max_bytes))

@@ -6,22 +6,18 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from tracekit_evaluators.comparison import Comparison
 from tracekit_evaluators.pairing import Pairing, RunRows, natural
 from tracekit_evaluators.report.text import Text, line, shown, text, unwrapped
-from tracekit_evaluators.report.trace_view import TraceView, trace_view
 from tracekit_evaluators.report.waterfall import duration
 from tracekit_evaluators.summary import Row, ScoreGroup, number, status, trial
 from tracekit_evaluators.verdict import amount, figure
 
-if TYPE_CHECKING:
-    from tracekit_collector.trace import Trace
-
 MOST_COLUMNS = 6
 _MOST_ATTEMPTS = 8
-_LONGEST = 20_000
+LONGEST = 20_000
+BRIEF = 1_500
 _LONGEST_EXPLANATION = 3_000
 _MOST_EVIDENCE = 10
 
@@ -36,6 +32,7 @@ class Cell:
         hint: The same in words, for a pointer and a screen reader.
         change: ▲ where it became better since the baseline, ▼ where worse; the hint says by how much.
         change_tone: `good` or `bad` where it became better or worse.
+        value: What the column is sorted by; `None` where nothing was scored.
     """
 
     text: str
@@ -43,6 +40,7 @@ class Cell:
     hint: str
     change: str = ""
     change_tone: str = ""
+    value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -59,62 +57,77 @@ class VerdictRow:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try at a case: a trace, what came out, what the judges said.
+    """One try at a case: a trace's id, what came out, what the judges said.
 
     Args:
         label: `repeat 2` where there are several, else empty.
         trace_id: The trace's id; empty where the score names none.
         output: What the agent answered.
         verdicts: What the judges said.
-        trace: The trace in full; `None` for a baseline, and where the store does not hold it.
+        stored: Whether the store holds the trace.
     """
 
     label: str
     trace_id: str
     output: Text | None
     verdicts: tuple[VerdictRow, ...]
-    trace: TraceView | None = None
+    stored: bool = False
 
 
 @dataclass(frozen=True)
-class CaseView:
-    """A case in the table, and what opens under it.
+class CaseBody:
+    """What opens under a case.
 
     Args:
-        key: What it is paired by.
-        name: Its name.
-        anchor: Its id in the page.
-        summary: What was asked, in one line.
-        cells: One for each column.
-        change: `regressed`, `improved`, `mixed` or empty.
-        failed: Whether any score says that it failed.
-        error: Whether one of its traces ended in an error.
-        duration: Its mean duration.
-        milliseconds: The same as a number; `None` where unknown.
-        cost: Its mean cost.
-        dollars: The same as a number.
         input: What was asked, in full.
         attempts: Its tries, the worst first.
         attempts_left_out: How many tries are not shown.
         baseline: The baseline's tries.
     """
 
+    input: Text | None
+    attempts: tuple[Attempt, ...]
+    attempts_left_out: int
+    baseline: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True)
+class CaseView:
+    """A case in the list.
+
+    Args:
+        key: What it is paired by.
+        name: Its name.
+        link: What `#case=` is followed by in a link to it.
+        summary: What was asked, in one line.
+        cells: One for each column.
+        change: `regressed`, `improved`, `mixed` or empty.
+        failed: Whether any score says that it failed.
+        error: Whether one of its traces ended in an error.
+        milliseconds: Its mean duration; `None` where unknown.
+        dollars: Its mean cost.
+    """
+
     key: str
     name: str
-    anchor: str
+    link: str
     summary: str
     cells: tuple[Cell, ...]
     change: str
     failed: bool
     error: bool
-    duration: str
     milliseconds: float | None
-    cost: str
     dollars: float | None
-    input: Text | None = None
-    attempts: tuple[Attempt, ...] = ()
-    attempts_left_out: int = 0
-    baseline: tuple[Attempt, ...] = ()
+
+    @property
+    def duration(self) -> str:
+        """Its mean duration as people read it."""
+        return duration(None if self.milliseconds is None else self.milliseconds * 1e6)
+
+    @property
+    def cost(self) -> str:
+        """Its mean cost as people read it."""
+        return "–" if self.dollars is None else f"${figure(self.dollars)}"
 
 
 class Cases:
@@ -152,8 +165,8 @@ class Cases:
         self.columns = self._column_names(comparison)
         self.ordered = sorted(natural(self._rows), key=self._badness)
 
-    def view(self, key: str) -> CaseView:
-        """A case's row in the table, without what opens under it."""
+    def view(self, key: str, *, longest: int = 300) -> CaseView:
+        """A case's row in the list, with this many characters of what was asked."""
         rows = self._rows[key]
         traces = [self._run.traces[trace] for trace in _trace_ids(rows) if trace in self._run.traces]
         changes = [self._changes.get((key, name), 0.0) for name in sorted(self._marking)]
@@ -163,15 +176,13 @@ class Cases:
         return CaseView(
             key=key,
             name=line(named or (_trace_ids(rows) or [key])[0][:8], longest=60),
-            anchor="",
-            summary=line(unwrapped(asked), longest=300),
+            link="",
+            summary=line(unwrapped(asked), longest=longest),
             cells=tuple(self._cell(name, key, rows) for name in self.columns),
             change=_change_word(changes),
             failed=any(_passed(row, self._groups[_name(row)]) == 0.0 for row in rows),
             error=any(trace.get("status") == "error" for trace in traces),
-            duration=duration(None if milliseconds is None else milliseconds * 1e6),
             milliseconds=milliseconds,
-            cost="–" if dollars is None else f"${figure(dollars)}",
             dollars=dollars,
         )
 
@@ -179,24 +190,26 @@ class Cases:
         """The traces of a case that are shown in full, the worst first."""
         return self._attempts(key)[:_MOST_ATTEMPTS]
 
-    def opened(self, view: CaseView, traces: Mapping[str, Trace]) -> CaseView:
-        """A case's row with what opens under it."""
-        rows = self._rows[view.key]
-        ids = self._attempts(view.key)
-        used = [traces[trace] for trace in ids if trace in traces]
-        asked = next((trace.input for trace in used if trace.input is not None), None)
-        before = self._baseline_rows.get(view.key, [])
-        return replace(
-            view,
-            input=text(unwrapped(asked), longest=_LONGEST),
-            attempts=tuple(
-                self._attempt(trace, rows, self._run, traces.get(trace), many=len(ids) > 1)
-                for trace in ids[:_MOST_ATTEMPTS]
+    def body(self, key: str, *, longest: int = LONGEST) -> CaseBody:
+        """What opens under a case, each text cut at this many characters."""
+        rows, before = self._rows[key], self._baseline_rows.get(key, [])
+        ids, theirs = self._attempts(key), _trace_ids(before)
+        told = (self._run.traces.get(trace, {}).get("input") for trace in ids)
+        asked = next((said for said in told if said is not None), None)
+        untraced = [] if ids else [self._attempt("", rows, self._run, many=False, longest=longest)]
+        return CaseBody(
+            input=text(unwrapped(asked), longest=longest),
+            attempts=(
+                *untraced,
+                *(
+                    self._attempt(trace, rows, self._run, many=len(ids) > 1, longest=longest)
+                    for trace in ids[:_MOST_ATTEMPTS]
+                ),
             ),
             attempts_left_out=max(0, len(ids) - _MOST_ATTEMPTS),
             baseline=tuple(
-                self._attempt(trace, before, self._baseline[0], None, many=len(_trace_ids(before)) > 1)
-                for trace in _trace_ids(before)[:_MOST_ATTEMPTS]
+                self._attempt(trace, before, self._baseline[0], many=len(theirs) > 1, longest=longest)
+                for trace in theirs[:_MOST_ATTEMPTS]
                 if self._baseline is not None
             ),
         )
@@ -254,23 +267,22 @@ class Cases:
             tone = ""
         return replace(cell, change=glyph, change_tone=tone, hint=f"{cell.hint}, {words} since the baseline")
 
-    def _attempt(
-        self, trace_id: str, rows: Sequence[Row], side: RunRows, trace: Trace | None, *, many: bool
-    ) -> Attempt:
-        mine = [row for row in rows if row.get("trace_id") == trace_id]
+    def _attempt(self, trace_id: str, rows: Sequence[Row], side: RunRows, *, many: bool, longest: int) -> Attempt:
+        mine = [row for row in rows if str(row.get("trace_id") or "") == trace_id]
         repeat = next((row["repeat"] for row in mine if row.get("repeat") is not None), None)
         label = f"repeat {repeat}" if repeat is not None else f"trace {trace_id[:8]}"
-        output = trace.output if trace is not None else side.traces.get(trace_id, {}).get("output")
         return Attempt(
             label=label if many else "",
             trace_id=trace_id,
-            output=text(unwrapped(output), longest=_LONGEST),
-            verdicts=tuple(verdict_row(row, side.groups[_name(row)]) for row in mine),
-            trace=None if trace is None else trace_view(trace),
+            output=text(unwrapped(side.traces.get(trace_id, {}).get("output")), longest=longest),
+            verdicts=tuple(
+                verdict_row(row, side.groups[_name(row)], longest=min(longest, _LONGEST_EXPLANATION)) for row in mine
+            ),
+            stored=trace_id in side.traces,
         )
 
 
-def verdict_row(row: Row, group: ScoreGroup) -> VerdictRow:
+def verdict_row(row: Row, group: ScoreGroup, *, longest: int) -> VerdictRow:
     """A row of the table `scores` as the report shows it."""
     cell = _cell(group, [row])
     judge = str(row.get("judge") or row.get("source") or "")
@@ -280,22 +292,23 @@ def verdict_row(row: Row, group: ScoreGroup) -> VerdictRow:
         value=cell.text if status(row) == "scored" else status(row).replace("_", " "),
         tone=cell.tone,
         judge=line(f"{judge} {version}" if version else judge, longest=80),
-        explanation=text(row.get("explanation"), longest=_LONGEST_EXPLANATION),
+        explanation=text(row.get("explanation"), longest=longest),
         evidence=tuple(_evidence(row.get("evidence"))),
     )
 
 
-def anchors(views: Sequence[CaseView]) -> list[CaseView]:
-    """The same cases, each with an id that no other has."""
+def linked(views: Iterable[CaseView]) -> list[CaseView]:
+    """The same cases, each with a link that no other has."""
     taken: set[str] = set()
+    places: dict[str, int] = {}
     found = []
     for view in views:
-        slug = "case-" + (re.sub(r"[^A-Za-z0-9_.-]+", "-", view.name).strip("-") or "x")
-        anchor, place = slug, 2
-        while anchor in taken:
-            anchor, place = f"{slug}-{place}", place + 1
-        taken.add(anchor)
-        found.append(replace(view, anchor=anchor))
+        slug = link = re.sub(r"[^A-Za-z0-9_.-]+", "-", view.name).strip("-") or "x"
+        while link in taken:
+            places[slug] = places.get(slug, 1) + 1
+            link = f"{slug}-{places[slug]}"
+        taken.add(link)
+        found.append(replace(view, link=link))
     return found
 
 
@@ -321,6 +334,7 @@ def _cell(group: ScoreGroup, rows: Sequence[Row]) -> Cell:
     if not scored:
         why = ", ".join(sorted({status(row).replace("_", " ") for row in rows})) or "no score"
         return Cell("–", "none", f"{name}: {why}")
+    value = _mean(number(row) for row in scored)
     tried = [_passed(row, group) for row in scored]
     tone = _tone([value for value in tried if value is not None])
     if group.kind in {"label", "text"}:
@@ -330,9 +344,9 @@ def _cell(group: ScoreGroup, rows: Sequence[Row]) -> Cell:
         passed = sum(1 for value in tried if value)
         said = f"{passed}/{len(scored)}" if len(scored) > 1 else "✓" if passed else "✗"
     else:
-        said = figure(_mean(number(row) for row in scored))
+        said = figure(value)
     hint = {"good": "passed", "bad": "failed", "mixed": "passed sometimes"}.get(tone, "")
-    return Cell(said, tone, f"{name}: {said}{f', {hint}' if hint else ''}")
+    return Cell(said, tone, f"{name}: {said}{f', {hint}' if hint else ''}", value=value)
 
 
 def _passed(row: Row, group: ScoreGroup) -> float | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from tracekit_evaluators.comparison import Comparison
 from tracekit_evaluators.pairing import Pairing, RunRows
-from tracekit_evaluators.report.cases import Cases, CaseView, anchors, paired_keys
+from tracekit_evaluators.report.cases import BRIEF, LONGEST, CaseBody, Cases, CaseView, linked, paired_keys
 from tracekit_evaluators.report.charts import Curve, Distribution, Tick
+from tracekit_evaluators.report.differing import Differing, differing
 from tracekit_evaluators.report.facts import Fact, commands, run_facts
 from tracekit_evaluators.report.figures import MeasureLine, curves, distributions, measures
 from tracekit_evaluators.report.headline import (
@@ -22,11 +23,17 @@ from tracekit_evaluators.report.headline import (
     missing_words,
     real,
 )
+from tracekit_evaluators.report.listing import listing
+from tracekit_evaluators.report.packing import Packer, Shelf
 from tracekit_evaluators.report.text import line
+from tracekit_evaluators.report.trace_view import TraceView
+from tracekit_evaluators.report.versions import VersionTable
 from tracekit_evaluators.verdict import run_sentence, run_words
 
-if TYPE_CHECKING:
-    from tracekit_collector.trace import Trace
+MOST_BYTES = 5_000_000
+_MOST_SHOWN = 20  # cases that the page shows and prints without JavaScript
+_LONGEST_SHOWN = 1_200
+_EMPTY = Shelf((), (), 0)
 
 
 @dataclass(frozen=True)
@@ -48,11 +55,15 @@ class Report:
         measures: Latency, cost, tokens, calls.
         distributions: How scores spread.
         curves: pass^k over k.
-        columns: The names of the case table's score columns.
+        differing: For each score that passes or fails, how the traces that failed differ from those that passed.
+        versions: The same scores of other versions of the agent.
+        columns: The names of the case list's score columns.
         columns_left_out: How many scores have no column.
-        cases: The cases that the table lists, worst first.
-        cases_total: How many cases there are.
-        cases_closed: How many of them do not open.
+        cases: The worst cases, with what opens under them: what is shown and printed without JavaScript.
+        cases_total: How many cases there are, all of them in the list.
+        listing: The list of cases, packed.
+        texts: For the first of them, what opens under them.
+        traces: For the first of these, their traces.
         facts: What the run is and read.
         commands: How to make all this again.
         methods: How the numbers were made.
@@ -72,11 +83,15 @@ class Report:
     measures: tuple[MeasureLine, ...]
     distributions: tuple[Distribution, ...]
     curves: tuple[Curve, ...]
+    differing: tuple[Differing, ...]
+    versions: VersionTable | None
     columns: tuple[str, ...]
     columns_left_out: int
-    cases: tuple[CaseView, ...]
+    cases: tuple[tuple[CaseView, CaseBody], ...]
     cases_total: int
-    cases_closed: int
+    listing: str
+    texts: Shelf
+    traces: Shelf
     facts: tuple[Fact, ...]
     commands: tuple[str, ...]
     methods: tuple[str, ...]
@@ -88,16 +103,15 @@ class Report:
 
 
 class Builder:
-    """Gathers a report in two steps: which traces it needs is known only after the first.
+    """Gathers a report: first all but the data of cases, then as much of that as there is room for.
 
     Args:
         run: The run's rows.
         baseline: The baseline's rows.
         pairing: How their cases pair.
         comparison: Their comparison.
-        max_cases: How many cases open to their traces.
-        max_rows: How many cases the table lists.
-        max_characters: How much text the opened cases may hold together; those after that do not open.
+        versions: The same scores of other versions.
+        max_cases: How many cases, the worst first, bring their traces.
     """
 
     def __init__(
@@ -107,27 +121,22 @@ class Builder:
         baseline: RunRows | None = None,
         pairing: Pairing | None = None,
         comparison: Comparison | None = None,
+        versions: VersionTable | None = None,
         max_cases: int = 200,
-        max_rows: int = 2_000,
-        max_characters: int = 8_000_000,
     ) -> None:
-        self._run, self._baseline, self._comparison = run, baseline, comparison
+        self._run, self._baseline, self._comparison, self._versions = run, baseline, comparison, versions
         self._metrics = run.metrics
         paired = None if baseline is None or pairing is None or pairing.by == "none" else (baseline, pairing.baseline)
         self._cases = Cases(run, keys=paired_keys(pairing, run), baseline=paired, comparison=comparison)
-        self._listed = self._cases.ordered[: max(max_cases, max_rows)]
-        self._opened = self._listed[:max_cases]
-        self._most_characters = max_characters
+        self._traced = self._cases.ordered[:max_cases]
 
-    def trace_ids(self) -> list[str]:
-        """The traces that the report shows in full."""
-        return list(dict.fromkeys(trace for key in self._opened for trace in self._cases.trace_ids(key)))
+    @cached_property
+    def _views(self) -> list[CaseView]:
+        longest = 300 if len(self._cases.ordered) <= 1_000 else 140
+        return linked(self._cases.view(key, longest=longest) for key in self._cases.ordered)
 
-    def report(self, traces: Mapping[str, Trace]) -> Report:
-        """The report, given the traces by id; one that is missing is said to be missing."""
-        views = anchors([self._cases.view(key) for key in self._listed])
-        views = self._opened_within(views, traces)
-        closed = sum(1 for view in views if not view.attempts) + len(self._cases.ordered) - len(views)
+    def shell(self) -> Report:
+        """The report without the data that JavaScript would show."""
         word, tone = self._verdict()
         headline = Headline(self._run, metrics=self._metrics, comparison=self._comparison)
         before = self._baseline.metrics if self._baseline is not None else {}
@@ -146,25 +155,54 @@ class Builder:
             measures=tuple(measures(self._run, self._baseline, self._comparison)),
             distributions=tuple(distributions(self._run, self._baseline)),
             curves=tuple(curves(self._metrics, before, self._run)),
+            differing=differing(self._run),
+            versions=self._versions,
             columns=tuple(line(name, longest=80) for name in self._cases.columns),
             columns_left_out=len(self._run.groups) - len(self._cases.columns),
-            cases=tuple(views),
+            cases=tuple(
+                (view, self._cases.body(view.key, longest=_LONGEST_SHOWN)) for view in self._views[:_MOST_SHOWN]
+            ),
             cases_total=len(self._cases.ordered),
-            cases_closed=closed,
+            listing="",
+            texts=_EMPTY,
+            traces=_EMPTY,
             facts=tuple(run_facts(self._run, self._baseline)),
             commands=tuple(commands(self._run.run, None if self._baseline is None else self._baseline.run)),
             methods=tuple(methods(self._metrics, self._comparison)),
         )
 
-    def _opened_within(self, views: Sequence[CaseView], traces: Mapping[str, Trace]) -> list[CaseView]:
-        """The cases, the first of them opened, until the file would grow too large for a browser."""
-        opened, left = set(self._opened), self._most_characters
-        found = []
-        for view in views:
-            whole = self._cases.opened(view, traces) if view.key in opened and left > 0 else view
-            left -= weight(whole)
-            found.append(whole)
-        return found
+    def filled(self, shell: Report, *, room: int, read: Callable[[list[str]], Iterator[TraceView]]) -> Report:
+        """The report with the list of cases, and as many of their texts and traces as there is room for.
+
+        The list is whole whatever the room. Texts take at most six tenths of what is left until the traces of the
+        worst cases are in; what these leave goes to more texts.
+
+        Args:
+            shell: The report without data.
+            room: How many bytes of the page the data may take.
+            read: Gives the traces of ids that the store holds.
+        """
+        packed = listing(self._views, columns=self._cases.columns, compared=shell.compared)
+        left = max(0, room - len(packed))
+        texts = Packer("texts-", self._bodies())
+        texts.fill(left * 6 // 10)
+        traces = Packer("traces-", self._traces(read)).fill(left - texts.size)
+        return replace(shell, listing=packed, texts=texts.fill(left - traces.size), traces=traces)
+
+    def _bodies(self) -> Iterator[CaseBody]:
+        for place, key in enumerate(self._cases.ordered):
+            yield self._cases.body(key, longest=LONGEST if place < len(self._traced) else BRIEF)
+
+    def _traces(self, read: Callable[[list[str]], Iterator[TraceView]]) -> Iterator[list[TraceView]]:
+        wanted = [[trace for trace in self._cases.trace_ids(key) if trace in self._run.traces] for key in self._traced]
+        found = read([trace for ids in wanted for trace in ids])
+        waiting = next(found, None)
+        for ids in wanted:
+            mine: list[TraceView] = []
+            while waiting is not None and waiting.trace_id in ids:
+                mine.append(waiting)
+                waiting = next(found, None)
+            yield mine
 
     def _verdict(self) -> tuple[str, str]:
         if self._comparison is None:
@@ -204,14 +242,3 @@ class Builder:
             covered = real(metric.get("coverage"))
             if covered is not None and covered < 1:
                 yield f"{line(name, longest=80)}: {missing_words(metric)}."
-
-
-def weight(part: object) -> int:
-    """How many characters a part of the report holds, near enough."""
-    if isinstance(part, str):
-        return len(part)
-    if isinstance(part, tuple):
-        return sum(weight(each) for each in part)
-    if is_dataclass(part):
-        return 40 + sum(weight(getattr(part, each.name)) for each in fields(part))
-    return 0

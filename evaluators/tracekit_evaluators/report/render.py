@@ -10,9 +10,11 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from tracekit_evaluators.report.packing import Shelf, packed
 from tracekit_evaluators.report.payload import Report
 from tracekit_evaluators.report.text import shown
 
+_SCRIPTS = ("parts.js", "trace.js", "case.js", "list.js")
 _FOLDER = Path(__file__).parent / "templates"
 
 
@@ -22,7 +24,7 @@ def render(report: Report) -> str:
     Everything that came from traces goes through autoescape. No request can leave the page: the policy allows nothing
     but this one style and this one script, by digest.
     """
-    style, script = _asset("report.css"), _asset("report.js")
+    style, script = _asset("report.css"), _script()
     policy = "; ".join(
         (
             "default-src 'none'",
@@ -35,7 +37,22 @@ def render(report: Report) -> str:
     )
     template = _environment().get_template("report.html")
     # Our own files, not content: they hold no `</style>` and no `</script>`, which a test checks.
-    return template.render(report=report, policy=policy, style=Markup(style), script=Markup(script))  # noqa: S704
+    return template.render(
+        report=report,
+        policy=policy,
+        shelves=packed({"texts": _places(report.texts), "traces": _places(report.traces)}),
+        style=Markup(style),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+    )
+
+
+def _places(shelf: Shelf) -> dict[str, object]:
+    return {"names": [chunk.name for chunk in shelf.chunks], "starts": list(shelf.starts), "end": shelf.end}
+
+
+@lru_cache(maxsize=1)
+def _script() -> str:
+    return '"use strict";\n(() => {\n' + "\n".join(_asset(name) for name in _SCRIPTS) + "})();\n"
 
 
 @lru_cache(maxsize=1)

@@ -1,11 +1,10 @@
-"""A trace's spans as rows of a tree with bars on a shared ruler."""
+"""A trace's spans as rows of a tree, with their times on a shared ruler."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tracekit_evaluators.report.charts import Tick
 from tracekit_evaluators.report.text import Text, line, shown, text
 
 if TYPE_CHECKING:
@@ -18,18 +17,16 @@ _FACTS = ("model", "tool_name", "input_tokens", "output_tokens", "cost_usd", "er
 
 @dataclass(frozen=True)
 class SpanRow:
-    """One span of a waterfall.
+    """One span of a trace.
 
     Args:
         span_id: Its id.
         name: Its name.
         step: Its step kind.
         depth: How deep in the tree, from 0.
-        x: Where its bar begins, in per cent of the trace.
-        width: How long its bar is, in per cent, wide enough to be seen.
-        duration: Its duration as people read it.
-        label: Where the duration has room: `right` of the bar, `inside` its end, or `left` of it.
-        label_x: Where that is, in per cent.
+        start: When it began, in nanoseconds after the first span.
+        length: How long it took in nanoseconds; 0 where unknown.
+        duration: The same as people read it.
         error: Whether it failed.
         facts: Model, tokens, error and the like, as (name, value).
         input: What went in.
@@ -40,11 +37,9 @@ class SpanRow:
     name: str
     step: str
     depth: int
-    x: float
-    width: float
+    start: int
+    length: int
     duration: str
-    label: str
-    label_x: float
     error: bool
     facts: tuple[tuple[str, str], ...]
     input: Text | None
@@ -57,12 +52,14 @@ class Waterfall:
 
     Args:
         rows: The spans that are shown.
-        ticks: The ruler, in per cent.
+        ticks: What a ruler from the first start to the last end says at its quarters.
+        length: From the first start to the last end, in nanoseconds.
         left_out: How many spans are not shown.
     """
 
     rows: tuple[SpanRow, ...]
-    ticks: tuple[Tick, ...]
+    ticks: tuple[str, ...]
+    length: int
     left_out: int
 
 
@@ -78,11 +75,9 @@ def waterfall(trace: Trace, *, most: int) -> Waterfall:
     end = max((span.start_ns + (span.duration_ns or 0) for span in spans), default=0)
     # The conversation and the table of tool calls say the same at length.
     told = {"llm": bool(trace.messages), "tool": bool(trace.tool_calls)}
-    rows = tuple(
-        _row(span, begin, max(1, end - begin), _BRIEF if told.get(span.step) else _LONGEST) for span in spans[:most]
-    )
-    ticks = tuple(Tick(25.0 * quarter, duration((end - begin) * quarter / 4)) for quarter in range(5))
-    return Waterfall(rows, ticks, max(0, len(spans) - most))
+    rows = tuple(_row(span, begin, _BRIEF if told.get(span.step) else _LONGEST) for span in spans[:most])
+    ticks = tuple(duration((end - begin) * quarter / 4) for quarter in range(5))
+    return Waterfall(rows, ticks, max(1, end - begin), max(0, len(spans) - most))
 
 
 def duration(nanoseconds: float | None) -> str:
@@ -104,20 +99,15 @@ def duration(nanoseconds: float | None) -> str:
     return f"{nanoseconds:.0f} ns" if nanoseconds else "0"
 
 
-def _row(span: Span, begin: int, length: int, longest: int) -> SpanRow:
-    x = min(99.6, max(0.0, 100 * (span.start_ns - begin) / length))
-    width = min(100 - x, max(0.4, 100 * (span.duration_ns or 0) / length))
-    label = "right" if x + width <= 86 else "inside" if width >= 14 else "left"
+def _row(span: Span, begin: int, longest: int) -> SpanRow:
     return SpanRow(
         span_id=span.span_id,
         name=line(span.name, longest=120) or "unnamed",
         step=span.step or "span",
         depth=min(span.depth, 40),
-        x=round(x, 2),
-        width=round(width, 2),
+        start=max(0, span.start_ns - begin),
+        length=max(0, span.duration_ns or 0),
         duration=duration(span.duration_ns),
-        label=label,
-        label_x=round(x if label == "left" else x + width, 2),
         error=span.failed,
         facts=tuple(_facts(span)),
         input=text(span.input, longest=longest),

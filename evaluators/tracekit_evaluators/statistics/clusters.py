@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 
 import numpy as np
@@ -19,7 +20,7 @@ from tracekit_evaluators.statistics.estimate import Reals
 
 FEWEST_FOR_T = 10  # below, the variance of so few sums is too unsure for Student's t
 _FEWEST_FOR_BOOTSTRAP = 3
-_DRAWS = 3999
+_DRAWS = 1999
 _WEBB = (-math.sqrt(1.5), -1.0, -math.sqrt(0.5), math.sqrt(0.5), 1.0, math.sqrt(1.5))
 Codes = npt.NDArray[np.intp]
 
@@ -105,6 +106,7 @@ def wild_p(found: Spread, mean: float, *, seed: int = 0) -> float:
     return _p(found, _weights(found.clusters, seed), mean)
 
 
+@lru_cache(maxsize=16)
 def _weights(count: int, seed: int) -> Reals:
     if len(_WEBB) ** count <= _DRAWS:
         return np.array(list(product(_WEBB, repeat=count)), dtype=np.float64)
@@ -134,7 +136,7 @@ def _reach(found: Spread, weights: Reals, sign: float, alpha: float, start: floa
         inside, outside = outside, outside * 2
     else:
         return math.inf  # so few clusters never reject
-    for _ in range(30):
+    for _ in range(18):
         middle = (inside + outside) / 2
         if _p(found, weights, found.mean + sign * middle) > alpha:
             inside = middle

@@ -53,13 +53,13 @@ def margin_test(
     """Test paired differences against -margin.
 
     Pass or fail, each case once: T. Tango's score test; what it says for "worse" must also hold in McNemar's exact
-    one-sided test. Otherwise t over cases or, where cases share a source, over sources (below ten the wild cluster
+    one-sided test, and so must "better" where the margin is 0. Otherwise t over cases or, where cases share a source, over sources (below ten the wild cluster
     bootstrap). Where all differences are equal: with n of them, a share of 1 - α^(1/n) could be anything up to `scale`
     away.
 
     Args:
         differences: One for each case, better is positive.
-        margin: How much worse is still as good; 0 or more. Negative: how much better it must be.
+        margin: How much worse is still as good, 0 or more. With 0, `no_worse` is the test for "better".
         yes_no: Whether every difference is -1, 0 or 1.
         alpha: Level of each one-sided test.
         clusters: For each case what it shares with others.
@@ -100,7 +100,9 @@ def margin_test(
 def _counted(gained: int, lost: int, n: int, margin: float, level: float) -> MarginTest:
     found = tango_difference(gained=gained, lost=lost, n=n, level=level)
     no_worse = tango_p(gained=gained, lost=lost, n=n, difference=max(-1.0, min(1.0, -margin)))
-    worse = max(1 - no_worse, mcnemar_one_sided_p(gained=gained, lost=lost) if margin >= 0 else 0.0)
+    worse = max(1 - no_worse, mcnemar_one_sided_p(gained=gained, lost=lost))
+    if margin == 0:
+        no_worse = max(no_worse, mcnemar_one_sided_p(gained=lost, lost=gained))
     share = (gained + lost + 2) / (n + 2)  # smoothed: no pair that differs is not no spread
     return MarginTest(found, no_worse, worse, math.sqrt(max(0.0, share - ((gained - lost) / (n + 2)) ** 2)))
 

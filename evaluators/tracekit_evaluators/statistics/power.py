@@ -83,9 +83,7 @@ def binary_spread(discordant: float, *, difference: float = 0.0) -> float:
         0.447
     """
     if not 0 <= discordant <= 1 or abs(difference) > discordant + 1e-12:
-        raise UsageError(
-            f"the share of pairs that differ is |{difference:g}| to 1, not {discordant:g}"
-        )
+        raise UsageError(f"the share of pairs that differ is |{difference:g}| to 1, not {discordant:g}")
     return math.sqrt(max(0.0, discordant - difference * difference))
 
 

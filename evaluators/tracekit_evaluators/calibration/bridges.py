@@ -1,14 +1,14 @@
 """Bridge runs: two versions of a judge on the same anchor targets, and whether their scores may be joined.
 
-When a judge changes, a step in its scores may be the judge's, not the agent's. The bridge says how large the judge's own
-step is: a chart breaks its line there and shows the offset, unless the two versions are shown to score alike.
+When a judge changes, a step in its scores may be the judge's, not the agent's. The bridge says how large the judge's
+own step is: a chart breaks its line there and shows the offset, unless the two versions are shown to score alike.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from tracekit.errors import UsageError
 from tracekit_evaluators import provenance
@@ -216,7 +216,7 @@ def _judged(offset: Estimate, margin: float, n: int, *, flat: bool) -> tuple[str
 def _of_words(pairs: list[tuple[Label, Label]], clusters: list[str] | None, seed: int) -> Step:
     ratings = Ratings([one for one, _ in pairs], [two for _, two in pairs], clusters=clusters)
     agreement, kappa, margin = accuracy(ratings), cohen_kappa(ratings, seed=seed), 0.05
-    low, high = cast("float", agreement.low or 0.0), cast("float", agreement.high or 1.0)
+    low, high = agreement.low or 0.0, agreement.high or 1.0
     if len(pairs) < FEWEST:
         verdict, why = "unsure", f"{len(pairs)} common targets are too few; at least {FEWEST} are needed"
     elif low >= 1 - margin:

@@ -1,0 +1,53 @@
+"""The list of all cases as the page carries it: a column an array, what is said often said once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tracekit_evaluators.report.cases import CaseView, Cell
+from tracekit_evaluators.report.packing import packed
+from tracekit_evaluators.report.text import line
+
+_CHANGES = ("", "regressed", "improved", "mixed")
+
+
+def listing(views: Sequence[CaseView], *, columns: Sequence[str], compared: bool) -> str:
+    """The list of cases, packed.
+
+    Args:
+        views: The cases, worst first.
+        columns: The names of the scores that have a column.
+        compared: Whether there is a baseline.
+
+    Returns:
+        An object of `name`, `link` (null where it is the name), `ask`, `change` (a number: nothing, regressed,
+        improved, mixed), `flags` (1 failed, 2 error), `ms`, `usd`, each an array with one item a case; `columns`, each
+        with `name`, `cells` (text, tone, hint, change, tone of the change) and for each case `at` (its cell) and
+        `value`; and `compared`.
+    """
+    return packed(
+        {
+            "compared": compared,
+            "name": [view.name for view in views],
+            "link": [None if view.link == view.name else view.link for view in views],
+            "ask": [view.summary for view in views],
+            "change": [_CHANGES.index(view.change) for view in views],
+            "flags": [view.failed + 2 * view.error for view in views],
+            "ms": [None if view.milliseconds is None else float(f"{view.milliseconds:.5g}") for view in views],
+            "usd": [None if view.dollars is None else float(f"{view.dollars:.4g}") for view in views],
+            "columns": [
+                {"name": line(name, longest=80), **_column([view.cells[place] for view in views])}
+                for place, name in enumerate(columns)
+            ],
+        }
+    )
+
+
+def _column(cells: Sequence[Cell]) -> dict[str, list[object]]:
+    places: dict[tuple[str, ...], int] = {}
+    at: list[object] = []
+    for cell in cells:
+        told = (cell.text, cell.tone, cell.hint, cell.change, cell.change_tone)
+        at.append(places.setdefault(told, len(places)))
+    values: list[object] = [None if cell.value is None else float(f"{cell.value:.6g}") for cell in cells]
+    return {"cells": [list(told) for told in places], "at": at, "value": values}
