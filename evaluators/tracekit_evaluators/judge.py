@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Generic, Literal, ParamSpec, Protocol, cast, get_args, overload
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 GROUP = "tracekit.judges"
 Level = Literal["trace", "span", "session", "pair"]
 LEVELS: tuple[str, ...] = get_args(Level)
+_OURS = ("tracekit_evaluators.judges.", "tracekit_evaluators.adapters.")
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 P = ParamSpec("P")
 Call = Callable[["Subject"], object]
 
@@ -274,6 +277,9 @@ def takes_subject(function: Callable[..., object]) -> bool:
 
 
 def _named_in(spec: plugins.Spec) -> Judge:
+    package, slash, scorer = spec.use.partition("/")
+    if slash and ":" not in spec.use:  # deepeval/AnswerRelevancyMetric: a scorer of another package
+        spec = plugins.Spec(package, {"scorer": scorer, **spec.parameters})
     found = plugins.find(GROUP, spec.use)
     parameters = dict(spec.parameters)
     own = inspect.signature(found.call if isinstance(found, Judge) else found).parameters
@@ -303,7 +309,8 @@ def _with_parameters(use: str, found: Callable[..., object], parameters: Mapping
 
 
 def _built(declared: Declaration, code: Callable[..., object], call: Call, parameters: Mapping[str, object]) -> Judge:
-    declared = replace(declared, direction=getattr(call, "direction", declared.direction))
+    told = {each: getattr(call, each, getattr(declared, each)) for each in ("direction", "source")}
+    declared = replace(declared, direction=told["direction"], source=told["source"])
     signature = inspect.signature(code)
     defaults = {key: each.default for key, each in signature.parameters.items() if each.default is not each.empty}
     everything = {key: value for key, value in {**defaults, **parameters}.items() if value is not None}
@@ -314,7 +321,7 @@ def _built(declared: Declaration, code: Callable[..., object], call: Call, param
     text = canonical([*parts, _plain(everything), _plain(fingerprint)])
     given = _plain({key: value for key, value in parameters.items() if value is not None})
     return Judge(
-        name=declared.name,
+        name=getattr(call, "scores_as", declared.name),
         declared=declared,
         call=call,
         digest=hashlib.sha256(text.encode("utf-8", "replace")).hexdigest(),
@@ -326,7 +333,7 @@ def _built(declared: Declaration, code: Callable[..., object], call: Call, param
 
 def _use(declared: Declaration, code: Callable[..., object]) -> str:
     module = getattr(code, "__module__", "")
-    if module == "tracekit_evaluators.packs" or module.startswith("tracekit_evaluators.judges."):
+    if module == "tracekit_evaluators.packs" or module.startswith(_OURS):
         return declared.name
     return f"{module}:{getattr(code, '__qualname__', declared.name)}"
 
@@ -343,4 +350,5 @@ def _plain(value: object) -> object:
         return value
     if hasattr(value, "fingerprint"):
         return _plain(value.fingerprint)
-    return code_digest(value) if callable(value) else str(value)
+    # The place of an object in memory differs from run to run, and makes no other judge of it.
+    return code_digest(value) if callable(value) else _ADDRESS.sub("", str(value))

@@ -85,7 +85,8 @@ class Pairing:
 
     Args:
         by: `case`, `input` or `none`.
-        baseline: For each trace id of the baseline the key of its case; a trace without one is left out.
+        baseline: For each trace id of the baseline the key of its case; a trace without one is left out, and a case whose
+            scores name no trace stands for itself.
         candidate: The same for the candidate.
     """
 
@@ -126,6 +127,8 @@ def pair(baseline: RunRows, candidate: RunRows) -> Pairing:
     """Find how two runs can be paired: by case ids if they share any, else by equal inputs."""
     for by, keys_of in (("case", _case_keys), ("input", _input_keys)):
         before, after = keys_of(baseline), keys_of(candidate)
+        if by == "case":
+            before, after = before | _bare_cases(baseline), after | _bare_cases(candidate)
         if set(before.values()) & set(after.values()):
             return Pairing(by, before, after)
     return Pairing("none", baseline.own_keys, candidate.own_keys)
@@ -189,6 +192,12 @@ def _case_keys(side: RunRows) -> dict[str, str]:
         for row in side.rows
         if row.get("trace_id") is not None and row.get("case_id") is not None
     }
+
+
+def _bare_cases(side: RunRows) -> dict[str, str]:
+    """Cases of scores that name no trace, which stand for themselves."""
+    bare = (row["case_id"] for row in side.rows if row.get("trace_id") is None and row.get("case_id") is not None)
+    return {f"case:{case}": f"case:{case}" for case in bare}
 
 
 def _input_keys(side: RunRows) -> dict[str, str]:

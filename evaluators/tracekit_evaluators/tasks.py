@@ -41,7 +41,7 @@ T = TypeVar("T")
 _ENDED = (
     'SELECT case_id, "repeat", trace_id FROM spans WHERE run_id = ? AND parent_span_id IS NULL '
     "AND step = 'task' AND starts_with(name, 'try ') AND NOT contains(attributes, '\"tracekit.cancelled\"') "
-    "ORDER BY start_ns DESC, trace_id"
+    "AND error_type IS DISTINCT FROM 'KeyboardInterrupt' ORDER BY start_ns DESC, trace_id"
 )
 
 

@@ -128,6 +128,12 @@ def _span(
     return span
 
 
+@pytest.fixture(scope="session")
+def recorder() -> type[Recorder]:
+    """What records traces into a store's folder, for fixtures that many tests share."""
+    return Recorder
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     """An empty store."""

@@ -24,6 +24,7 @@ from tracekit_evaluators.calibration import (
     corrected_difference,
     corrected_mean,
 )
+from tracekit_evaluators.calibration.agreement import Ratings, cohen_kappa
 from tracekit_evaluators.calibration.record import duration
 from tracekit_evaluators.subject import Subject
 
@@ -55,11 +56,13 @@ Labelled = tuple[list[str], str]
 
 
 @pytest.fixture(scope="module")
-def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+def judged(
+    tmp_path_factory: pytest.TempPathFactory, recorder: Callable[[Path], Callable[..., str]]
+) -> tuple[Path, list[str]]:
     """A store with 60 judged traces, which each test has a copy of."""
     folder = tmp_path_factory.mktemp("judged") / "store"
     with Store.open(folder) as opened:
-        record = Recorder(opened.location)
+        record = recorder(opened.location)
         ids = [
             record(f"t{place}", output="good" if place % 2 else "fine" if place % 4 else "bad", case=str(place))
             for place in range(60)
@@ -130,6 +133,22 @@ def test_a_calibration_is_bound_to_the_digest_and_to_time(store: Store, labelled
     forever = calibrate(store, "says_good", labels=labelled[1], expires=None)
     assert calibration_of(store, says_good.digest, at=later).run.id == forever.run.id
     assert [each.run.id for each in calibrations(store)] == [forever.run.id, made.run.id]
+
+
+def test_a_judge_that_favours_its_own_family_is_found(store: Store, labelled: Labelled, tmp_path: Path) -> None:
+    """People find half of all answers good, whoever wrote them; the judge passes the answers of the family x alone."""
+    spans, rows = [], []
+    for place, trace_id in enumerate(labelled[0][:40]):
+        named = {"model": "x-large" if place % 2 else "other-1", "step": "llm", "name": "chat", "span_id": "2" * 16}
+        spans.append({"trace_id": trace_id, "start_ns": 1_770_000_000 * 10**9, "duration_ns": 1, **named})
+        rows.append({"trace_id": trace_id, "name": "good", "value": place % 4 < 2})
+    store.append("spans", spans)
+    path = lines(tmp_path / "fair.jsonl", rows)
+    found = calibrate(store, "says_good", labels=path, family="X").run.summary["self_preference"]
+    assert (found["family"], found["value"], found["n"]) == ("X", 1.0, 40)
+    assert found["own"]["value"] == pytest.approx(0.5)
+    with pytest.raises(UsageError, match="all or none are of the family"):
+        calibrate(store, "says_good", labels=path, family="gpt")
 
 
 @pytest.mark.parametrize("text", ["90", "d", "-1d", "1y", "9999999d", ""])
@@ -321,16 +340,14 @@ def test_llmbars_weak_judges_are_flagged(store: Store, shared: Path, tmp_path: P
         pytest.skip("needs LLMBar's labels")
     rows = [json.loads(line) for line in source.read_text().splitlines()]
     published = {
-        ("ChatGPT/Vanilla", "GPTInst"): (0.2663, "unusable"),
-        ("ChatGPT/Vanilla", "GPTOut"): (0.4149, "unusable"),
-        ("ChatGPT/Vanilla", "Manual"): (0.3478, "unusable"),
-        ("ChatGPT/Vanilla", "Neighbor"): (0.1940, "unusable"),
+        ("ChatGPT/Vanilla", "Adversarial/GPTInst"): (0.2663, "unusable"),
+        ("ChatGPT/Vanilla", "Adversarial/GPTOut"): (0.4149, "unusable"),
+        ("ChatGPT/Vanilla", "Adversarial/Manual"): (0.3478, "unusable"),
+        ("ChatGPT/Vanilla", "Adversarial/Neighbor"): (0.1940, "unusable"),
         ("ChatGPT/CoT", "Natural"): (0.74, None),
     }
     for place, ((who, subset), (right, verdict)) in enumerate(published.items()):
-        chosen = [row for row in rows if row["judge"].startswith(who) and row["subset"] == subset]
-        names = {row["judge"] for row in chosen}
-        assert len(names) == 1, names
+        chosen = [row for row in rows if (row["judge"], row["subset"]) == (who, subset)]
         judged, gold = [], []
         for row in chosen:
             gold.append({"trace_id": row["trace_id"], "name": "gold", "value": str(row["gold"])})
@@ -344,7 +361,21 @@ def test_llmbars_weak_judges_are_flagged(store: Store, shared: Path, tmp_path: P
         labels = lines(tmp_path / "gold.jsonl", gold)
         found = [calibrate(store, run, score=order, labels=labels) for order in ("ab", "ba")]
         hits = sum(each.metrics["agreement"]["value"] * each.n for each in found)
-        assert hits / (2 * len(chosen)) == pytest.approx(right, abs=0.006)
+        assert hits / (2 * len(chosen)) == pytest.approx(right, abs=1e-4)
         if verdict is not None:
-            assert {each.verdict for each in found} <= {"unusable", "weak"}
-            assert verdict in {each.verdict for each in found}
+            assert {each.verdict for each in found} == {verdict}
+
+
+@pytest.mark.parametrize(("subset", "published"), [("GPTInst", 0.3161), ("GPTOut", 0.2804)])
+def test_llmbars_kappa_between_the_two_orders_is_the_published_one(shared: Path, subset: str, published: float) -> None:
+    source = shared / "data" / "llmbar" / "labels.jsonl"
+    if not source.is_file():
+        pytest.skip("needs LLMBar's labels")
+    rows = [json.loads(line) for line in source.read_text().splitlines()]
+    chosen = [row for row in rows if row["judge"] == "ChatGPT/Vanilla" and row["subset"] == f"Adversarial/{subset}"]
+    both = [
+        (row["verdict_ab"], row["verdict_ba"]) for row in chosen if None not in (row["verdict_ab"], row["verdict_ba"])
+    ]
+    found = cohen_kappa(Ratings([one for one, _ in both], [two for _, two in both]))
+    assert found.value == pytest.approx(published, abs=1e-4)
+    assert found.low < published < found.high

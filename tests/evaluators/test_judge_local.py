@@ -77,7 +77,7 @@ def local_server(tmp_path_factory) -> Iterator[str]:
         port = free.getsockname()[1]
     log = (tmp_path_factory.mktemp("llama") / "log").open("wb")
     command = [sys.executable, "-m", "llama_cpp.server", "--model", str(weights), "--port", str(port)]
-    command += ["--n_ctx", "4096", "--logits_all", "true", "--verbose", "false"]
+    command += ["--n_ctx", "4096", "--verbose", "false"]
     process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "TOKENIZERS_PARALLELISM": "false"})
     url = f"http://127.0.0.1:{port}/v1"
     try:
@@ -88,6 +88,13 @@ def local_server(tmp_path_factory) -> Iterator[str]:
             except OSError:
                 assert process.poll() is None, Path(log.name).read_text()[-2000:]
                 time.sleep(0.1)
+        probe = b'{"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}'
+        asked = urllib.request.Request(f"{url}/chat/completions", probe, {"content-type": "application/json"})
+        try:
+            urllib.request.urlopen(asked, timeout=120).close()
+        except OSError:
+            # A build of llama.cpp for another processor starts and lists its models, and dies at the first token.
+            pytest.skip(f"the installed llama-cpp-python cannot run the model here (exit code {process.poll()})")
         yield url
     finally:
         process.terminate()

@@ -18,8 +18,13 @@ SCHEMA = {"type": "object", "properties": {"verdict": {"type": "string"}}}
 ASK = Request([{"role": "system", "content": "judge"}, {"role": "user", "content": "this"}], schema=SCHEMA)
 BODY = {
     "model": "served-1",
-    "choices": [{"message": {"content": "fine"}, "finish_reason": "stop"}],
-    "usage": {"prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}},
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "fine"}, "finish_reason": "stop"}],
+    "usage": {
+        "prompt_tokens": 9,
+        "completion_tokens": 3,
+        "total_tokens": 12,
+        "prompt_tokens_details": {"cached_tokens": 4},
+    },
 }
 
 
@@ -174,6 +179,6 @@ def test_the_real_litellm_asks_a_real_socket(model_server, monkeypatch) -> None:
 def test_the_real_any_llm_asks_a_real_socket(model_server) -> None:
     pytest.importorskip("any_llm", reason="needs the extra any-llm")
     pytest.importorskip("openai", reason="needs the package openai")
-    model_server.script = ["fine"]
+    model_server.script = [{**BODY, "id": "1", "created": 1, "object": "chat.completion"}]
     options = {"api_base": model_server.url, "api_key": "k"}
     assert ask(resolve({"use": "any_llm", "model": "openai:m", "options": options})).text == "fine"

@@ -24,15 +24,15 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from tracekit._locks import try_lock
 from tracekit.errors import StoreError
 
 MAGIC = b"tracekit-inbox-1\n"
 MARKER = b"\xf5TKR"
-SIGNALS = ("traces", "logs", "metrics")
 Signal = Literal["traces", "logs", "metrics"]
+SIGNALS: tuple[Signal, ...] = get_args(Signal)
 
 HEAD = struct.Struct("<4sIQI")
 _SEALED = struct.Struct("<IQ")

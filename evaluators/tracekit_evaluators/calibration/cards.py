@@ -110,6 +110,9 @@ def _facts(told: Card) -> Iterator[tuple[str, str]]:
         yield "labels", f"{found['n']} of {found['judged']} judged{several}" + "".join(f"; {gap}" for gap in gaps)
         yield from _baseline(found)
         yield from _correction(found["corrected"])
+        favour = found["self_preference"]
+        if favour is not None:
+            yield "own family", f"scores answers of {favour['family']} {_with_ends(favour)} above equally good ones"
     cost = told["cost"]
     spent = "unknown" if cost["cost_usd"] is None else f"{figure(cost['cost_usd'])} USD"
     took = "unknown" if cost["latency_ms"] is None else f"{figure(cost['latency_ms'])} ms"

@@ -154,11 +154,14 @@ def _corrected(meeting: Meeting, items: Sequence[Labelled], *, random: bool) -> 
     if meeting.kind == "label" or not items:
         return None
     human, judged = [float(item.human or 0) for item in items], [float(item.judged) for item in items]
-    rest = [float(value) for value in meeting.rest]
+    # What people are divided on has no label, and so is one of the rest.
+    unlabelled = [item for item in meeting.items if item.human is None]
+    rest = [float(value) for value in (*meeting.rest, *(item.judged for item in unlabelled))]
     chances = [item.probability for item in items if item.probability is not None]
     known = len(chances) == len(items)
     if known or random or not rest:
-        clusters = _clusters([*(item.case for item in items), *meeting.rest_cases])
+        others = [*meeting.rest_cases, *(item.case for item in unlabelled)]
+        clusters = _clusters([*(item.case for item in items), *others])
         return ppi_mean(human, judged, rest, probabilities=chances if known else None, clusters=clusters)
     if meeting.kind == "number":
         return None

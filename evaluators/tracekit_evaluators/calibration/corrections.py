@@ -331,7 +331,7 @@ def _interval(
 ) -> Estimate:
     if variance <= 0 and share and value in (0.0, 1.0):
         found = wilson_interval(value * n, n=n, level=level)
-        return Estimate(value, found.low, found.high, n, f"{found.method}: all labels are equal, the judge adds nothing")
+        return Estimate(value, found.low, found.high, n, f"{found.method}, all labels are equal")
     if variance <= 0:
         return Estimate(value, None, None, n, "all labels are equal: no spread to make an interval from")
     probability, error = 0.5 + level / 2, math.sqrt(variance)
@@ -350,7 +350,7 @@ def _interval(
 
 
 def _unseen(y: Reals, f: Reals, n: float) -> float:
-    """Variance of errors that few labels did not show: one more, half each way, where a yes-or-no judge made none or one.
+    """Variance of errors that few labels did not show: one more, where a yes-or-no judge made none or one.
 
     Without it a judge that is right on twenty labels would be taken for one that is never wrong.
     """

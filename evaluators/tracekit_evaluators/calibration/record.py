@@ -124,6 +124,7 @@ def calibrate(
     label: str | None = None,
     annotator: str | None = None,
     random: bool = False,
+    family: str | None = None,
     expires: str | None = "90d",
     floor: float = 0.4,
     seed: int = 0,
@@ -139,6 +140,8 @@ def calibrate(
         annotator: Which judge, where imported verdicts are told apart so.
         random: Whether the labelled targets are a random part of those judged, which lets PPI++ correct the mean. Where
             each label's metadata tell its `inclusion_probability`, that is used.
+        family: What the names of the judge's own family of models hold, such as `gpt`: then its self-preference is
+            measured on answers whose traces name their model.
         expires: After how long it stops counting: `90d`, `12h`, `8w`; never when `None`.
         floor: The kappa (for numbers: the rank correlation) below which a judge is weak.
         seed: Seed of all bootstraps.
@@ -155,6 +158,7 @@ def calibrate(
     verdicts = verdicts_of(store, judge, score=score, annotator=annotator)
     meeting = meet(verdicts.rows, labels_of(store, labels, score=verdicts.score, name=label))
     found = figures(meeting, random=random, floor=floor, seed=seed)
+    favour = None if family is None else _self_preference(store, meeting, family)
     begun = store.catalog.runs.create(
         run_name(verdicts.judge, verdicts.digest, verdicts.score),
         kind=KIND,
@@ -164,6 +168,7 @@ def calibrate(
             "score": verdicts.score,
             "labels": labels,
             "random": random,
+            "family": family,
             "floor": floor,
             "seed": seed,
             "expires_at": None if ends is None else ends.isoformat(),
@@ -174,7 +179,8 @@ def calibrate(
         environment=provenance.environment(),
         lake_versions=store.versions(),
     )
-    summary = _summary(verdicts, meeting, found, keep(store.artifacts, _pairs(meeting)))
+    kept_pairs = keep(store.artifacts, _pairs(meeting))
+    summary = {**_summary(verdicts, meeting, found, kept_pairs), "self_preference": favour}
     return Calibration(store.catalog.runs.update(begun.id, status="finished", metrics=found.metrics, summary=summary))
 
 
@@ -230,6 +236,12 @@ def duration(text: str) -> datetime.timedelta:
     if found is None or int(found[1]) > 100_000:
         raise UsageError(f"{text!r} is no length of time; say 12h, 90d or 8w")
     return datetime.timedelta(hours=int(found[1]) * _HOURS[found[2]])
+
+
+def _self_preference(store: Store, meeting: Meeting, family: str) -> dict[str, object]:
+    from tracekit_evaluators.calibration.families import self_preference_in  # noqa: PLC0415 - it needs what stands here
+
+    return self_preference_in(store, meeting, family=family)
 
 
 def _summary(verdicts: Verdicts, meeting: Meeting, found: Figures, pairs: str) -> Mapping[str, object]:

@@ -28,6 +28,9 @@ def configure(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "--random", action="store_true", help="the labelled traces were drawn at random from those that were judged"
     )
     measuring.add_argument(
+        "--family", metavar="WORD", help="what models of the judge's own family are called (gpt): does it favour them?"
+    )
+    measuring.add_argument(
         "--expires", metavar="TIME", default="90d", help="after how long it stops counting: 12h, 90d, 8w, never (90d)"
     )
     measuring.add_argument(
@@ -81,6 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
                 label=arguments.label,
                 annotator=arguments.annotator,
                 random=arguments.random,
+                family=arguments.family,
                 expires=None if arguments.expires == "never" else arguments.expires,
                 floor=arguments.floor,
             )

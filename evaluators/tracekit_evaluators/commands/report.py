@@ -1,4 +1,4 @@
-"""`tracekit report`: one self-contained HTML file about a run."""
+"""`tracekit report`: one self-contained HTML file about a run, or its headline as Markdown and SVG."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from tracekit.errors import UsageError
 def command() -> Command:
     """The command `report`."""
     return Command(
-        help="write a run, or a run against a baseline, as one HTML file that needs no network and no JavaScript",
+        help="write a run, or a run against a baseline, as one HTML file that needs no network; or as Markdown and SVG",
         run=run,
         configure=configure,
         examples=(
             "tracekit report bm25 -o report.html",
             "tracekit report bm25 --baseline keyword -o report.html",
+            "tracekit report bm25 --baseline keyword -o report.md --svg charts",
         ),
     )
 
@@ -27,32 +28,61 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("run", metavar="RUN", help="a run's name or id")
     parser.add_argument("--baseline", metavar="RUN", help="the run to compare it with")
-    parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the HTML file to write")
+    parser.add_argument("-o", "--output", metavar="FILE", help="the file to write: HTML, or Markdown if it ends in .md")
+    parser.add_argument("--svg", metavar="DIR", help="write the headline's charts here, each as one SVG file")
     parser.add_argument(
-        "--max-cases", metavar="N", type=int, default=200, help="how many cases open to their traces (default: 200)"
+        "--max-cases", metavar="N", type=int, default=200, help="how many cases bring their traces (default: 200)"
+    )
+    parser.add_argument(
+        "--max-mb", metavar="MB", type=float, default=5.0, help="how large the HTML may be (default: 5 megabytes)"
     )
     add_store_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Build the report, and put it in place at once."""
+    """Build the report, and put its files in place, each at once."""
     from tracekit_collector.store import Store
-    from tracekit_evaluators.report import html_report
+    from tracekit_evaluators.report import build_report, drawings, markdown, render
 
-    if arguments.max_cases < 0:
-        raise UsageError(f"--max-cases counts cases and is at least 0, not {arguments.max_cases}")
-    target = Path(arguments.output)
-    if not target.parent.is_dir():
-        raise UsageError(f"there is no folder {target.parent} to write {target.name} to; make it first")
+    targets = _targets(arguments)
     with Store.open(arguments.store, create=False) as store:
         store.settle()
         runs = store.catalog.runs
         mine = runs.find(arguments.run)
         baseline = None if arguments.baseline is None else runs.find(arguments.baseline)
-        html = html_report(store, mine, baseline=baseline, max_cases=arguments.max_cases)
-    _write(target, html)
-    print(target)
+        limits = {"max_cases": arguments.max_cases, "max_bytes": int(arguments.max_mb * 1_000_000)}
+        found = build_report(store, mine, baseline=baseline, **limits)
+    if arguments.output is not None:
+        _write(targets[0], markdown(found) if _is_markdown(targets[0]) else render(found))
+        print(targets[0])
+    for name, drawing in drawings(found).items() if arguments.svg is not None else ():
+        target = targets[-1] / name
+        _write(target, drawing)
+        print(target)
     return 0
+
+
+def _targets(arguments: argparse.Namespace) -> list[Path]:
+    if arguments.max_cases < 0:
+        raise UsageError(f"--max-cases counts cases and is at least 0, not {arguments.max_cases}")
+    if not arguments.max_mb > 0:
+        raise UsageError(f"--max-mb is a size in megabytes and more than 0, not {arguments.max_mb}")
+    targets = [Path(given) for given in (arguments.output, arguments.svg) if given is not None]
+    if not targets:
+        raise UsageError("say where to: -o FILE for HTML or Markdown, --svg DIR for charts")
+    for target in targets:
+        if not target.parent.is_dir():
+            raise UsageError(f"there is no folder {target.parent} to write {target.name} to; make it first")
+    if arguments.svg is not None:
+        try:
+            targets[-1].mkdir(exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot make the folder {targets[-1]}: {error.strerror or error}") from error
+    return targets
+
+
+def _is_markdown(target: Path) -> bool:
+    return target.suffix.lower() in {".md", ".markdown"}
 
 
 def _write(target: Path, html: str) -> None:

@@ -64,8 +64,8 @@ def dag_rubric(
         PluginError: A node names a judge that is not there.
 
     Example:
-        >>> brief = {"judge": "length?max_words=50", "answers": {"true": 1, "false": 0}}
-        >>> dag_rubric(tree=brief).name
+        >>> sourced = {"judge": "regex?pattern=https://", "answers": {"true": 1, "false": 0}}
+        >>> dag_rubric(tree=sourced).name
         'dag_rubric'
     """
     return _built(tree, model, EVERYTHING, "dag_rubric", base_url, timeout, (max_chars, max_tokens, sample))

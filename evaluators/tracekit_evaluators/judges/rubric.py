@@ -51,8 +51,8 @@ def rubric(
     """
     if not str(criteria).strip():
         raise UsageError("rubric needs criteria: a few sentences that say what to judge")
-    client = resolve(model, base_url=base_url, timeout=timeout)
     prompt = Prompt(str(criteria).strip(), scale_of("rubric", levels))
+    client = resolve(model, base_url=base_url, timeout=timeout)
     return Asked("rubric", prompt, client, max_chars=max_chars, max_tokens=max_tokens, sample=sample)
 
 

@@ -1,8 +1,8 @@
 """A client for any server that speaks OpenAI's chat completions: OpenAI, Azure, vLLM, llama.cpp, Ollama, gateways.
 
-An answer of a given shape is asked for by `json_schema`, then by `json_object` with the schema beside it (as llama.cpp's
-Python server wants it), then by `json_object` alone, then in words, each when the server refuses the one before; the
-form that worked is the first one tried next time.
+An answer of a given shape is asked for by `json_schema`, then by `json_object` with the schema beside it (as the Python
+server of llama.cpp wants it), then by `json_object` alone, then in words, each when the server refuses the one before;
+the form that worked is the first one tried next time.
 """
 
 from __future__ import annotations

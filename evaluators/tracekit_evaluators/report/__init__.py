@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tracekit_evaluators.compare import compare_rows
 from tracekit_evaluators.pairing import pair, read_run
+from tracekit_evaluators.report.exports import drawings, markdown
 from tracekit_evaluators.report.payload import MOST_BYTES, Builder, Report
 from tracekit_evaluators.report.render import render
 from tracekit_evaluators.report.trace_view import TraceView, trace_view
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _SLACK = 2_000  # what the page says of what it leaves out
 
-__all__ = ["Report", "build_report", "html_report", "render"]
+__all__ = ["Report", "build_report", "drawings", "html_report", "markdown", "render"]
 
 
 def build_report(

@@ -93,12 +93,17 @@ def half_widths(found: Spread, *, level: float, seed: int = 0) -> tuple[float, f
     reach = t_quantile(0.5 + level / 2, degrees=count - 1) * found.standard_error
     if count >= FEWEST_FOR_T:
         return reach, reach, f"clustered Student t ({count} clusters)", None
-    warning = f"only {count} clusters: the interval is unsure of itself; more sources would help more than more cases"
+    warning = few_clusters(count)
     if count < _FEWEST_FOR_BOOTSTRAP or not 0 < found.standard_error < math.inf:
         return reach, reach, f"clustered Student t ({count} clusters)", warning
     weights = _weights(count, seed)
     ends = [_reach(found, weights, sign, 1 - level, reach) for sign in (-1.0, 1.0)]
     return ends[0], ends[1], f"wild cluster bootstrap ({count} clusters, seed {seed})", warning
+
+
+def few_clusters(count: int) -> str:
+    """What a reader should know of an interval from fewer than ten clusters."""
+    return f"only {count} clusters: the interval is unsure of itself; more sources would help more than more cases"
 
 
 def wild_p(found: Spread, mean: float, *, seed: int = 0) -> float:
