@@ -65,7 +65,10 @@ class _Selection:
             shown: Whether a text that a column only refers to stands in its place.
         """
         schema = TABLES[table]
-        for entry in self._store.lake.entries(table):
+        # By date, so that the same rows come out in the same order however often they were joined.
+        for entry in sorted(
+            self._store.lake.entries(table), key=lambda entry: (entry.date, entry.written_ms, entry.name)
+        ):
             try:
                 with pq.ParquetFile(entry.path) as file:
                     for batch in file.iter_batches(batch_size=_AT_ONCE):

@@ -85,7 +85,7 @@ class Pairing:
 
     Args:
         by: `case`, `input` or `none`.
-        baseline: For each trace id of the baseline the key of its case; a trace without one is left out, and a case whose
+        baseline: For each trace id of the baseline the key of its case; a trace without one is left out, a case whose
             scores name no trace stands for itself.
         candidate: The same for the candidate.
     """

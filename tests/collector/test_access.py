@@ -222,8 +222,8 @@ class TestAudit:
     def test_a_store_of_the_first_release_gets_the_new_tables(self, tmp_path: Path) -> None:
         Catalog.in_folder(tmp_path).close()
         with sqlite3.connect(tmp_path / "catalog.db") as connection:
-            for table in ("tokens", "audit", "unsampled_traces", "marks"):
-                connection.execute(f"DROP TABLE {table}")
+            for table in ("tokens", "audit", "unsampled_traces", "marks", "dataset_versions", "datasets"):
+                connection.execute(f"DROP TABLE IF EXISTS {table}")
             connection.execute("UPDATE alembic_version SET version_num = '001'")
         connection.close()
         with_tables = Catalog.in_folder(tmp_path)

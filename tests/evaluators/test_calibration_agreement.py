@@ -141,6 +141,14 @@ def test_a_rater_agrees_perfectly_with_itself(said: list[int]) -> None:
     assert krippendorff_alpha([[each, each] for each in said], measurement="ordinal").value == pytest.approx(1.0)
 
 
+def test_full_agreement_of_few_is_no_certainty() -> None:
+    few, many = (Ratings([0, 1] * n, [0, 1] * n) for n in (5, 50))
+    assert (cohen_kappa(few).value, round(cohen_kappa(few).low, 3)) == (1.0, 0.383)
+    assert round(cohen_kappa(many).low, 3) == 0.928
+    assert cohen_kappa(many).method == "Clopper-Pearson, rescaled: all agree"
+    assert round(gwet_ac1(many).low, 3) == 0.928
+
+
 def test_kappa_is_undefined_rather_than_0_where_labels_do_not_vary() -> None:
     found = cohen_kappa(Ratings([1, 1, 1], [1, 1, 1]))
     assert (found.value, found.method) == (None, "kappa is undefined here: the labels do not vary")

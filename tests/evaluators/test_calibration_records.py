@@ -151,6 +151,17 @@ def test_a_judge_that_favours_its_own_family_is_found(store: Store, labelled: La
         calibrate(store, "says_good", labels=path, family="gpt")
 
 
+@pytest.mark.parametrize("name", ["says_good", "length"])
+def test_a_judge_that_is_always_right_is_good(store: Store, labelled: Labelled, tmp_path: Path, name: str) -> None:
+    """Though no resample differs from the others."""
+    rows = []
+    for place, trace_id in enumerate(labelled[0]):
+        value = place % 2 == 1 if name == "says_good" else 3 if place % 4 == 0 else 4
+        rows.append({"trace_id": trace_id, "name": name, "value": value})
+    found = calibrate(store, name, labels=lines(tmp_path / "right.jsonl", rows), random=True)
+    assert (found.verdict, found.reasons) == ("good", [])
+
+
 @pytest.mark.parametrize("text", ["90", "d", "-1d", "1y", "9999999d", ""])
 def test_what_is_no_length_of_time_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="no length of time"):

@@ -101,7 +101,7 @@ def test_passes_and_failures_are_compared_by_mcnemar() -> None:
     assert score.regressed[0].baseline_explanation == "a says True"
     assert score.regressed[0].candidate_explanation == "b says False"
     assert found.sentence == (
-        "b is better than a on ok (+29.4 pt, 95 % interval +8.0 to +47.6 pt, p = 0.013). "
+        "b is better than a on ok (+29.4 pt, 95 % interval +8.9 to +48.2 pt, p = 0.013). "
         "34 of 34 cases are in both, paired by case id."
     )
 

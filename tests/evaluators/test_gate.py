@@ -93,7 +93,9 @@ def test_less_is_better_where_the_score_says_so() -> None:
 
 def test_missing_scores_fail_closed() -> None:
     before, after = sides(0, 0, 100)
-    broken = tuple({**row, "status": "judge_error", "value": None} if n < 10 else row for n, row in enumerate(after.rows))
+    broken = tuple(
+        {**row, "status": "judge_error", "value": None} if n < 10 else row for n, row in enumerate(after.rows)
+    )
     found = gate_rows(RunRows(after.run, broken, after.traces), baseline=before, policy=policy())
     assert found.verdict == "FAIL"
     assert found.checks[0].said == "90.0% have a value (10 judge_error)"
@@ -240,7 +242,9 @@ def test_every_format_tells_the_verdict() -> None:
 
 def test_hostile_names_are_only_text() -> None:
     evil = "x\n::error::no\x1b[2J<script>|[a](b)\ufffe"
-    before, after = (run(name, {evil: [ok], **{str(i): [ok] for i in range(30)}}) for name, ok in (("a", True), ("b", False)))
+    before, after = (
+        run(name, {evil: [ok], **{str(i): [ok] for i in range(30)}}) for name, ok in (("a", True), ("b", False))
+    )
     found = gate_rows(after, baseline=before, policy=policy(scores={"ok": {"margin": 0.05}}, golden={"cases": [evil]}))
     ElementTree.fromstring(as_junit(found).encode())
     assert "<script>" not in as_markdown(found)
@@ -259,7 +263,13 @@ def random_sides(generator: np.random.Generator, n: int, drop: float, names: int
         after = np.where(before, moved > 0.1 + drop / 0.8, moved < 0.4)
         for side, values in zip(rows, (before, after), strict=True):
             side += [
-                {"name": f"ok{name}", "value_type": "bool", "value": float(value), "status": "scored", "case_id": str(case)}
+                {
+                    "name": f"ok{name}",
+                    "value_type": "bool",
+                    "value": float(value),
+                    "status": "scored",
+                    "case_id": str(case),
+                }
                 for case, value in enumerate(values)
             ]
     return RunRows(record("a"), tuple(rows[0]), {}), RunRows(record("b"), tuple(rows[1]), {})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,49 +15,45 @@ from tracekit_collector.store import Store
 from tracekit_evaluators import evaluate
 from tracekit_evaluators.summary import summarise
 
-POLICY = "version: 1\nscores:\n  contains: {margin: 0.15}\n"
+POLICY = "version: 1\nscores:\n  contains: {margin: 0.25}\n"
+
+
+_spec = importlib.util.spec_from_file_location("evaluators_material", Path(__file__).with_name("conftest.py"))
+assert _spec is not None
+assert _spec.loader is not None
+material = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(material)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a store of a bot in three versions over sixty cases; `worse` fails twenty of them."""
+    folder = tmp_path_factory.mktemp("gate")
+    record = material.Recorder(folder / "store")
+    with Store.open(folder / "store") as store:
+        for version in ("main", "same", "worse"):
+            for case in range(60):
+                said = "no" if version == "worse" and case % 3 == 0 else "yes"
+                record(f"{version}-{case}", output=said, input=f"question {case}", case=f"c{case}", version=version)
+        cases = [
+            {"case_id": f"c{case}", "expected": {"contains": "yes"}, "tags": [("even", "odd")[case % 2]]}
+            for case in range(60)
+        ]
+        (folder / "plain.jsonl").write_text("".join(json.dumps(case) + "\n" for case in cases))
+        told = [{**case, "metadata": {"document": f"d{place // 5}"}} for place, case in enumerate(cases)]
+        (folder / "cases.jsonl").write_text("".join(json.dumps(case) + "\n" for case in told))
+        store.settle()
+        for number, version in enumerate(("main", "same", "worse"), start=1):
+            dataset = str(folder / "cases.jsonl")
+            evaluate(store, judges=["contains"], agent=f"bot@{number}", dataset=dataset, name=version, progress=False)
+    (folder / "gate.yaml").write_text(POLICY)
+    return folder
 
 
 @pytest.fixture
-def runs(store: Store, record: object, tmp_path: Path) -> Path:
-    """Three versions of a bot over sixty cases: `main`, `same` and `worse`, which fails twenty of them."""
-    for version in ("main", "same", "worse"):
-        for case in range(60):
-            right = not (version == "worse" and case % 3 == 0)
-            record(
-                f"{version}-{case}",
-                output="yes" if right else "no",
-                input=f"question {case}",
-                case=f"c{case}",
-                version=version,
-                seconds=1.0,
-            )
-    (tmp_path / "cases.jsonl").write_text(
-        "".join(
-            json.dumps(
-                {
-                    "case_id": f"c{case}",
-                    "expected": {"contains": "yes"},
-                    "tags": ["even" if case % 2 == 0 else "odd"],
-                    "metadata": {"document": f"d{case // 5}"},
-                }
-            )
-            + "\n"
-            for case in range(60)
-        )
-    )
-    store.settle()
-    for number, version in enumerate(("main", "same", "worse"), start=1):
-        evaluate(
-            store,
-            judges=["contains"],
-            agent=f"bot@{number}",
-            dataset=str(tmp_path / "cases.jsonl"),
-            name=version,
-            progress=False,
-        )
-    (tmp_path / "gate.yaml").write_text(POLICY)
-    return tmp_path
+def store(runs: Path) -> Iterator[Store]:
+    with Store.open(runs / "store") as opened:
+        yield opened
 
 
 def call(capsys: pytest.CaptureFixture[str], store: Store, *arguments: str) -> tuple[int, str]:
@@ -69,8 +67,8 @@ def test_a_gate_passes_fails_or_leaves_open(runs: Path, store: Store, capsys: py
     assert (code, out.split(":")[0]) == (0, "PASS")
     code, out = call(capsys, store, "gate", "worse", "--baseline", "main", *gate)
     assert (code, out.split(":")[0]) == (1, "FAIL")
-    (runs / "gate.yaml").write_text("version: 1\nscores:\n  contains: {margin: 0.001}\n")
-    code, out = call(capsys, store, "gate", "same", "--baseline", "main", *gate)
+    (runs / "strict.yaml").write_text("version: 1\nscores:\n  contains: {margin: 0.001}\n")
+    code, out = call(capsys, store, "gate", "same", "--baseline", "main", "--policy", str(runs / "strict.yaml"))
     assert (code, out.split(":")[0]) == (3, "INCONCLUSIVE")
 
 
@@ -119,7 +117,7 @@ def test_wrong_use_is_exit_code_2(runs: Path, store: Store, capsys: pytest.Captu
 def test_a_sequential_gate_judges_no_more_than_it_needs(
     runs: Path, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sequential = ("--sequential", "--agent", "bot@3", "--dataset", str(runs / "cases.jsonl"), "--batch", "10")
+    sequential = ("--sequential", "--agent", "bot@3", "--dataset", str(runs / "plain.jsonl"), "--batch", "10")
     policy = runs / "loose.yaml"
     policy.write_text("version: 1\nalpha: 0.2\nscores:\n  contains: {margin: 0.01}\n")
     arguments = ("--baseline", "main", "--policy", str(policy), *sequential, "--format", "json")

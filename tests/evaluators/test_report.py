@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,67 +19,8 @@ from hypothesis import strategies as st
 from tracekit.cli import main
 from tracekit_collector.catalog import RunRecord
 from tracekit_collector.store import Store
-from tracekit_evaluators.report import html_report, text, waterfall
-
-START = 1_767_225_600_000_000_000  # 2026-01-01T00:00:00Z
-HOSTILE = (
-    "<script>window.hacked = 1</script></script></style></pre></details><!-- "
-    "<img src=x onerror=\"window.hacked = 1\"> <a href='javascript:window.hacked=1'>x</a> "
-    "{{ 7 * 7 }} {% raw %} \x1b[31mred\x1b[0m \u202eback\u202c \x00 \x85 \u2028 \ufeff &lt; ]]> "
-)
-
-
-def span(trace: int, number: int = 1, *, parent: int | None = None, **columns: object) -> dict[str, object]:
-    start = START + number * 1_000_000
-    return {
-        "trace_id": f"{trace:032x}",
-        "span_id": f"{trace:08x}{number:08x}",
-        "parent_span_id": None if parent is None else f"{trace:08x}{parent:08x}",
-        "name": "answer",
-        "kind": "internal",
-        "step": "agent",
-        "start_ns": start,
-        "duration_ns": 40_000_000 // number,
-        "status": "unset",
-        **columns,
-    }
-
-
-def score(trace: int, value: float | None, *, name: str = "correct", **columns: object) -> dict[str, object]:
-    return {
-        "score_id": f"{name}-{trace}",
-        "target": "trace",
-        "trace_id": f"{trace:032x}",
-        "judge": name,
-        "judge_version": "1",
-        "source": "code",
-        "name": name,
-        "value_type": "bool",
-        "value": value,
-        "passed": None if value is None else bool(value),
-        "direction": "maximize",
-        "status": "judge_error" if value is None else "scored",
-        **columns,
-    }
-
-
-def kept(store: Store, name: str, spans: Iterable[dict[str, object]], scores: Iterable[dict[str, object]]) -> RunRecord:
-    """A finished run of these scores over these spans."""
-    from datetime import datetime, timedelta
-
-    moment = datetime(2026, 1, 1)
-    run = store.catalog.runs.create(name, kind="eval", judges=[{"name": "correct", "version": "1", "digest": "d" * 64}])
-    store.append(
-        "spans",
-        [
-            {**row, "start_time": moment + timedelta(microseconds=(int(row["start_ns"]) - START) // 1000)}
-            for row in spans
-        ],
-    )
-    rows = [{**row, "run_id": run.id, "score_id": f"{run.id}-{row['score_id']}", "time": moment} for row in scores]
-    store.append("scores", rows)
-    return store.catalog.runs.update(run.id, status="finished")
-
+from tracekit_evaluators.report import build_report, differing, html_report, packing, text, waterfall
+from tracekit_evaluators.report.packing import Packer, packed, unpacked
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
@@ -86,58 +28,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-def two_runs(store: Store) -> tuple[RunRecord, RunRecord]:
-    """A baseline that fails case 2 of five, and a candidate that fails cases 1 and 3."""
-    runs = []
-    for side, failing in enumerate(({2}, {1, 3})):
-        numbers = [side * 100 + case for case in range(1, 6)]
-        spans = [
-            span(n, case_id=str(n % 100), input=json.dumps({"question": f"What is {n % 100}?"}), output=f"side {side}")
-            for n in numbers
-        ]
-        scores = [score(n, float(n % 100 not in failing), explanation=f"because {n}") for n in numbers]
-        runs.append(kept(store, ("before", "after")[side], spans, scores))
-    return runs[0], runs[1]
-
-
-class Page(HTMLParser):
-    """What a browser would make of the report: elements, attributes, visible text, and the cases in order."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.inline: dict[str, str] = {}
-        self._within = ""
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attributes)))
-        self._within = tag
-
-    def handle_endtag(self, tag: str) -> None:
-        self._within = ""
-
-    def handle_data(self, data: str) -> None:
-        if self._within in {"style", "script"}:
-            self.inline[self._within] = self.inline.get(self._within, "") + data
-        else:
-            self.words.append(data)
-
-    @property
-    def said(self) -> str:
-        return re.sub(r"\s+", " ", "".join(self.words))
-
-    @property
-    def cases(self) -> list[str]:
-        return self.attributes("data-case")
-
-    def attributes(self, name: str) -> list[str]:
-        return [given[name] or "" for _, given in self.tags if name in given]
-
-
-@pytest.mark.parametrize("module", [text, waterfall])
+@pytest.mark.parametrize("module", [text, waterfall, packing, differing])
 def test_examples_in_docstrings_hold(module: object) -> None:
     assert doctest.testmod(module).failed == 0
 
@@ -178,6 +69,8 @@ def test_the_policy_allows_this_style_and_this_script_and_nothing_else(store: St
     policy = next(given["content"] for tag, given in page.tags if given.get("http-equiv") == "Content-Security-Policy")
     rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
     assert rules["default-src"] == "'none'"
+    assert {kind for tag, given in page.tags if tag == "script" and (kind := given.get("type"))} == {"text/plain"}
+    assert all(re.fullmatch("[A-Za-z0-9+/=]+", data) for data in page.data.values())
     for kind in ("style", "script"):
         digest = base64.b64encode(hashlib.sha256(page.inline[kind].encode()).digest()).decode()
         assert rules[f"{kind}-src"] == f"'sha256-{digest}'"
@@ -189,66 +82,29 @@ def test_the_policy_allows_this_style_and_this_script_and_nothing_else(store: St
     assert not [name for _, given in page.tags for name in given if name.startswith("on")]
 
 
-def hostile_run(store: Store) -> RunRecord:
-    spans = [
-        span(
-            1, 1, name=HOSTILE, case_id=HOSTILE, input=HOSTILE, output=HOSTILE, session_id=HOSTILE, agent_name=HOSTILE
-        ),
-        span(
-            1,
-            2,
-            parent=1,
-            step="tool",
-            name=HOSTILE,
-            tool_name=HOSTILE,
-            tool_arguments=json.dumps({HOSTILE: HOSTILE}),
-            tool_result=HOSTILE,
-            status="error",
-            status_message=HOSTILE,
-            error_type=HOSTILE,
-        ),
-        span(
-            1,
-            3,
-            parent=1,
-            step="llm",
-            name=HOSTILE,
-            model=HOSTILE,
-            input_messages=json.dumps([{"role": HOSTILE, "parts": [{"type": "text", "content": HOSTILE}]}]),
-            output_messages=json.dumps([{"role": "assistant", "parts": [{"type": HOSTILE, "content": HOSTILE}]}]),
-        ),
-        span(2, 1, case_id="long", input="x" * 1_000_000, output="[" * 1_000_000),
-    ]
-    evidence = json.dumps([{"span_id": HOSTILE, "quote": HOSTILE}])
-    scores = [
-        score(1, 0.0, name=HOSTILE, explanation=HOSTILE, evidence=evidence),
-        score(1, None, name="tone", value_type="label", label=HOSTILE, status="scored"),
-        score(2, 1.0, name=HOSTILE, explanation="y" * 1_000_000),
-    ]
-    return kept(store, HOSTILE[:200], spans, scores)
-
-
 def test_hostile_content_is_only_text(store: Store) -> None:
     calm = Page(html_report(store, two_runs(store)[1]))
     html = html_report(store, hostile_run(store))
     page = Page(html)
     assert {tag for tag, _ in page.tags} <= {tag for tag, _ in calm.tags} | {"blockquote", "b", "code", "tr", "td"}
-    assert len([tag for tag, _ in page.tags if tag == "script"]) == 1
+    assert len([tag for tag, given in page.tags if tag == "script" and given.get("type") != "text/plain"]) == 1
     assert not [name for _, given in page.tags for name in given if name.startswith("on")]
     assert page.attributes("src") == []
     assert "window.hacked = 1" in page.said
     assert "{{ 7 * 7 }}" in page.said
     for character in "\x00\x1b\x85\u202e\u202c\u2028\ufeff":
         assert character not in html
+        assert character not in page.packs
     assert "⟨U+202E⟩" in html
     assert "␛[31m" in html
 
 
 def test_a_megabyte_in_one_line_is_cut_with_a_mark_that_says_how_much(store: Store) -> None:
-    html = html_report(store, hostile_run(store))
-    assert len(html) < 400_000
-    assert "980,000 more characters are in the trace" in html
-    assert "997,000 more characters are in the trace" in html
+    page = Page(html_report(store, hostile_run(store)))
+    assert "998,800 more characters are left out here" in page.said
+    told = next(body for body in page.shelf("texts") if body["attempts"][0]["trace_id"].endswith("2"))
+    assert told["input"] == {"t": "x" * 20_000, "x": 980_000}
+    assert told["attempts"][0]["verdicts"][0]["explanation"] == {"t": "y" * 3_000, "x": 997_000}
 
 
 def test_an_error_is_marked_by_a_glyph_and_named(store: Store) -> None:
@@ -257,8 +113,9 @@ def test_an_error_is_marked_by_a_glyph_and_named(store: Store) -> None:
         span(1, 2, parent=1, step="tool", tool_name="pay", status="error", error_type="PaymentError"),
     ]
     page = Page(html_report(store, kept(store, "run", spans, [score(1, 0.0)])))
-    assert "✕ error PaymentError" in page.said
     assert page.attributes("data-error") == [""]
+    assert page.shelf("traces")[0][0]["error"] == "PaymentError"
+    assert page.shelf("traces")[0][0]["failed"] is True
 
 
 def test_what_was_not_scored_is_told_and_bounded(store: Store) -> None:
@@ -277,15 +134,7 @@ def test_repeats_show_how_often_a_case_passed_and_pass_hat_k(store: Store) -> No
     assert "pass^k of correct" in page.said
     assert "1/2" in page.said
     assert "repeat 1" in page.said
-
-
-def test_cases_beyond_the_limit_are_listed_and_the_header_says_that_they_do_not_open(store: Store) -> None:
-    _, run = two_runs(store)
-    page = Page(html_report(store, run, max_cases=2))
-    assert len(page.cases) == 5
-    assert "3 of 5 cases do not open here" in page.said
-    assert "because 101" in page.said
-    assert "because 105" not in page.said
+    assert [attempt["label"] for attempt in page.shelf("texts")[1]["attempts"]] == ["repeat 1", "repeat 0"]
 
 
 def test_scores_without_traces_still_make_a_report(store: Store) -> None:
@@ -341,6 +190,8 @@ def test_the_command_writes_the_file_whole_and_prints_where(
         (["report", "none", "-o", "x.html"], "there is no run 'none'"),
         (["report", "after", "-o", "no/where/x.html"], "there is no folder no/where"),
         (["report", "after", "-o", "x.html", "--max-cases", "-1"], "--max-cases counts cases"),
+        (["report", "after", "-o", "x.html", "--max-mb", "0"], "--max-mb is a size in megabytes"),
+        (["report", "after"], "say where to: -o FILE"),
     ],
 )
 def test_the_command_names_what_to_mend(

@@ -113,7 +113,11 @@ def cohen_kappa(ratings: Ratings, *, weights: Weights | None = None, level: floa
         return np.where(expected > 0, 1 - (cost * shares).sum(axis=(1, 2)) / expected, np.nan)
 
     name = "kappa" if weights is None else f"{weights}-weighted kappa"
-    return _estimated(ratings, kappa, name, level, seed)
+    found = _estimated(ratings, kappa, name, level, seed)
+    if weights is not None or found.value != 1.0 or found.low is not None:
+        return found
+    shares = _shares(ratings.table().reshape(1, -1), k)[0]
+    return _perfect(ratings, 1 - float(shares.sum(axis=1) @ shares.sum(axis=0)), level)
 
 
 def gwet_ac1(ratings: Ratings, *, level: float = 0.95, seed: int = 0) -> Estimate:
@@ -136,7 +140,11 @@ def gwet_ac1(ratings: Ratings, *, level: float = 0.95, seed: int = 0) -> Estimat
         expected = (both * (1 - both)).sum(axis=1) / (k - 1)
         return np.where(expected < 1, (agreed - expected) / (1 - expected), np.nan)
 
-    return _estimated(ratings, ac1, "AC1", level, seed)
+    found = _estimated(ratings, ac1, "AC1", level, seed)
+    if found.value != 1.0 or found.low is not None:
+        return found
+    said = ratings.table().sum(axis=0) / len(ratings.second)
+    return _perfect(ratings, 1 - float((said * (1 - said)).sum()) / (k - 1), level)
 
 
 def pabak(ratings: Ratings, *, level: float = 0.95) -> Estimate:
@@ -170,6 +178,13 @@ def constant_baseline(ratings: Ratings) -> tuple[Label | None, float | None]:
         return None, None
     common = max(counts, key=lambda label: counts[label])
     return common, counts[common] / len(ratings.second)
+
+
+def _perfect(ratings: Ratings, beyond_chance: float, level: float) -> Estimate:
+    """Full agreement, whose resamples are all alike: the accuracy's exact interval, taken beyond chance as observed."""
+    found = accuracy(ratings, level=level)
+    low = None if found.low is None else 1 - (1 - found.low) / beyond_chance
+    return Estimate(1.0, low, 1.0, len(ratings.second), f"{found.method}, rescaled: all agree")
 
 
 def _estimated(ratings: Ratings, statistic: OfSums, name: str, level: float, seed: int) -> Estimate:

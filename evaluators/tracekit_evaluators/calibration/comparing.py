@@ -108,7 +108,7 @@ def _of_numbers(judged: Sequence[Label], human: Sequence[Label], clusters: list[
         "alpha": metric(krippendorff_alpha(pairs, measurement="interval", clusters=clusters, seed=seed)),
         "offset": metric(paired_difference([a - b for a, b in pairs], clusters=clusters)),
     }
-    if len({*one, *two}) <= _MOST_RANKS and all(value.is_integer() for value in (*one, *two)):
+    if 0 < len({*one, *two}) <= _MOST_RANKS and all(value.is_integer() for value in (*one, *two)):
         ratings = Ratings(one, two, labels=[float(each) for each in _range(one, two)], clusters=clusters)
         metrics["agreement"] = metric(accuracy(ratings), kind="bool")
         metrics["kappa"] = metric(cohen_kappa(ratings, seed=seed))
@@ -178,6 +178,8 @@ def _corrected(meeting: Meeting, items: Sequence[Labelled], *, random: bool) -> 
 def _verdict(found: Figures, ceiling: dict[str, Metric], n: int, kind: str, floor: float) -> tuple[str, list[str]]:
     name = "spearman" if kind == "number" else "kappa"
     value, low, high = (_number(found.metrics[name].get(key)) for key in ("value", "low", "high"))
+    if low is None and value is not None and value >= 1 and n >= FEWEST_TO_TRUST:
+        low = value  # no item is out of order: there is no spread to make an interval from
     reasons, verdict = [], "good"
     if n < FEWEST_TO_TRUST:
         verdict = "weak"

@@ -96,7 +96,7 @@ def ppi_mean(
     Example:
         >>> found = ppi_mean([1, 0] * 50, [1, 0] * 50, [1] * 250 + [0] * 250)
         >>> round(found.estimate.value, 2), round(found.labels_saved)
-        (0.5, 503)
+        (0.5, 388)
     """
     y, f, others = reals(human), reals(judged), reals(rest)
     if len(y) != len(f):

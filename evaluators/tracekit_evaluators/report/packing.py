@@ -17,7 +17,7 @@ from functools import lru_cache
 from tracekit_evaluators.report.text import Text
 
 _MOST_ITEMS = 100
-_MOST_CHARACTERS = 250_000
+MOST_CHARACTERS = 250_000
 _ELEMENT = 64  # the element around a chunk, and its line feed
 
 
@@ -55,9 +55,11 @@ class Packer:
     Args:
         prefix: What the names of the chunks begin with.
         items: The items, made when they are needed.
+        most: How much JSON a chunk holds, in characters, the last item of it beyond that.
     """
 
-    def __init__(self, prefix: str, items: Iterator[object]) -> None:
+    def __init__(self, prefix: str, items: Iterator[object], *, most: int = MOST_CHARACTERS) -> None:
+        self._most = most
         self._prefix = prefix
         self._items = items
         self._chunks: list[Chunk] = []
@@ -87,7 +89,7 @@ class Packer:
         for item in self._items:
             texts.append(_json(plain(item)))
             size += len(texts[-1])
-            if len(texts) >= _MOST_ITEMS or size >= _MOST_CHARACTERS:
+            if len(texts) >= _MOST_ITEMS or size >= self._most:
                 break
         if not texts:
             return None

@@ -24,7 +24,7 @@ from tracekit_evaluators.report.headline import (
     real,
 )
 from tracekit_evaluators.report.listing import listing
-from tracekit_evaluators.report.packing import Packer, Shelf
+from tracekit_evaluators.report.packing import MOST_CHARACTERS, Packer, Shelf
 from tracekit_evaluators.report.text import line
 from tracekit_evaluators.report.trace_view import TraceView
 from tracekit_evaluators.report.versions import VersionTable
@@ -184,9 +184,10 @@ class Builder:
         """
         packed = listing(self._views, columns=self._cases.columns, compared=shell.compared)
         left = max(0, room - len(packed))
-        texts = Packer("texts-", self._bodies())
+        most = max(10_000, min(MOST_CHARACTERS, left // 8))  # small chunks for a small page, which they fill better
+        texts = Packer("texts-", self._bodies(), most=most)
         texts.fill(left * 6 // 10)
-        traces = Packer("traces-", self._traces(read)).fill(left - texts.size)
+        traces = Packer("traces-", self._traces(read), most=most).fill(left - texts.size)
         return replace(shell, listing=packed, texts=texts.fill(left - traces.size), traces=traces)
 
     def _bodies(self) -> Iterator[CaseBody]:

@@ -92,7 +92,7 @@ def mcnemar_mid_p(*, gained: int, lost: int) -> PValue:
         return PValue(1.0, "McNemar, mid-p")
     point = math.exp(math.lgamma(tosses + 1) - math.lgamma(gained + 1) - math.lgamma(lost + 1) - tosses * math.log(2.0))
     exact = fair_coin_two_sided(gained, tosses=tosses)
-    return PValue(min(1.0, 1.0 - point if gained == lost else exact - point), "McNemar, mid-p")
+    return PValue(min(1.0, 1.0 - point / 2 if gained == lost else exact - point), "McNemar, mid-p")
 
 
 def mcnemar_one_sided_p(*, gained: int, lost: int) -> float:
