@@ -7,20 +7,21 @@ import doctest
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator
-from html.parser import HTMLParser
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tracekit.cli import main
-from tracekit_collector.catalog import RunRecord
 from tracekit_collector.store import Store
-from tracekit_evaluators.report import build_report, differing, html_report, packing, text, waterfall
-from tracekit_evaluators.report.packing import Packer, packed, unpacked
+from tracekit_evaluators.report import differing, html_report, packing, text, waterfall
+
+sys.path.insert(0, str(Path(__file__).parent))
+from _reports import Page, hostile_run, kept, score, span, two_runs
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from tracekit.cli import main
 from tracekit_collector.store import Store
 from tracekit_evaluators.report import build_report, differing, html_report
 from tracekit_evaluators.report.packing import Packer, packed, unpacked
+
+sys.path.insert(0, str(Path(__file__).parent))
+from _reports import Page, hostile_run, kept, noise, score, span, two_runs
 
 
 @pytest.fixture

@@ -48,9 +48,8 @@ def autoevals(
 
     def given_to(subject: Subject) -> dict[str, Any]:
         found = given(subject)
-        need(found, sorted(wanted & {*_FIELDS}), name)
-        if "instructions" in wanted and "input" in found:
-            found["instructions"] = found["input"]
+        found |= {"instructions": found["input"]} if "instructions" in wanted and "input" in found else {}
+        need(found, sorted(wanted), name)
         if name.endswith(_DECODED):
             found |= {key: _decoded(found[key]) for key in ("output", "expected") if key in found}
         return {**found, **more}
@@ -61,10 +60,9 @@ def autoevals(
     def answered(subject: Subject) -> Score:
         return _score(built.eval(**given_to(subject)), name)
 
-    return Foreign(PACKAGE, name, asked if llm else answered, described(scorer), "llm" if llm else "code", direction, timeout)
-
-
-_FIELDS = ("input", "output", "expected", "context")
+    return Foreign(
+        PACKAGE, name, asked if llm else answered, described(scorer), "llm" if llm else "code", direction, timeout
+    )
 
 
 def _wanted(built: Any, name: str) -> set[str]:
@@ -73,7 +71,7 @@ def _wanted(built: Any, name: str) -> set[str]:
     if messages:
         own = set(getattr(built, "render_args", None) or {})
         found = {each for message in messages for each in _VARIABLE.findall(str(message.get("content")))}
-        return {"output", *({"input"} if "instructions" in found else ()), *found} - own
+        return {"output", *found} - own
     return {"output"} if name.endswith(_WITHOUT_EXPECTED) else {"output", "expected"}
 
 
@@ -90,4 +88,6 @@ def _score(result: Any, name: str) -> Score:
     if result.score is None:
         raise NotApplicable(f"{name} skipped the subject")
     told = dict(result.metadata or {})
-    return Score(number(result.score, name), explanation=text(told.get("rationale") or told.get("reason")), metadata=told)
+    return Score(
+        number(result.score, name), explanation=text(told.get("rationale") or told.get("reason")), metadata=told
+    )

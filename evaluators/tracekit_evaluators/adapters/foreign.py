@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _PLAIN = (bool, int, float, str, type(None))
 _FILTERED = ("ContentPolicy", "ContentFilter", "ContentModeration", "Refusal")
 _UNREAD = ("Parse", "JSONDecode", "ValidationError", "LLMDidNotFinish", "IncompleteOutput", "InstructorRetry")
+_SECRET = ("api_key", "apikey", "password", "secret", "access_token")
 _LACKING = ("requires", "is required", "missing required", "cannot be none")
 
 Ask = Callable[["Subject"], "Awaitable[object] | object"]
@@ -49,8 +50,8 @@ class Package:
     """Another package.
 
     Args:
-        distribution: What it is called where packages are installed from, and in scores' names.
-        module: What is imported.
+        distribution: What it is called where packages are installed from.
+        module: What is imported; its first part is the first part of scores' names.
         homes: Modules that its scorers are looked for in, in this order.
     """
 
@@ -132,9 +133,13 @@ class Package:
         Raises:
             UsageError: It does not take them.
         """
-        given = {key: _resolved(value) for key, value in (parameters or {}).items()}
+        secret = next((key for key in parameters or {} if any(word in key.lower() for word in _SECRET)), None)
+        if secret is not None:
+            raise UsageError(
+                f"{secret} would be kept with every run; give it to {self.distribution} by the environment"
+            )
         try:
-            return factory(**given)
+            return factory(**{key: _resolved(value) for key, value in (parameters or {}).items()})
         except TracekitError:
             raise
         except Exception as error:
@@ -202,8 +207,10 @@ class Foreign:
 def label(package: Package, scorer: object) -> str:
     """What a scorer's scores are called: the package's name, then the scorer's."""
     own = scorer.rpartition(":")[2] if isinstance(scorer, str) else None
-    named = own or getattr(scorer, "__name__", None) or type(scorer).__name__
-    return f"{package.distribution}.{named}"
+    for each in (own, getattr(scorer, "name", None), getattr(scorer, "__name__", None)):
+        if isinstance(each, str) and each:
+            return f"{package.module.partition('.')[0]}.{each}"
+    return f"{package.module.partition('.')[0]}.{type(scorer).__name__}"
 
 
 def described(scorer: object) -> object:
@@ -257,7 +264,7 @@ def number(value: object, who: str) -> float | bool | str:
         raise ParseFailed(f"{who} gave no value ({value})")
     if not isinstance(value, (bool, int, float, str)):
         raise ParseFailed(f"{who} gave a {type(value).__name__}, which is no value of a score")
-    return value
+    return float(value) if type(value) is int else value
 
 
 def text(value: object) -> str | None:

@@ -55,7 +55,9 @@ def phoenix(
 
     llm = built.kind == "llm"
     toward = direction or (built.direction if built.direction in DIRECTIONS else "neutral")
-    return Foreign(PACKAGE, name, asked if llm else answered, described(scorer), "llm" if llm else "code", toward, timeout)
+    return Foreign(
+        PACKAGE, name, asked if llm else answered, described(scorer), "llm" if llm else "code", toward, timeout
+    )
 
 
 def _fields(subject: Subject) -> dict[str, Any]:

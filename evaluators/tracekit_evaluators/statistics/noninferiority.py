@@ -53,9 +53,9 @@ def margin_test(
     """Test paired differences against -margin.
 
     Pass or fail, each case once: T. Tango's score test; what it says for "worse" must also hold in McNemar's exact
-    one-sided test, and so must "better" where the margin is 0. Otherwise t over cases or, where cases share a source, over sources (below ten the wild cluster
-    bootstrap). Where all differences are equal: with n of them, a share of 1 - α^(1/n) could be anything up to `scale`
-    away.
+    one-sided test, and so must "better" where the margin is 0. Otherwise t over cases or, where cases share a source,
+    over sources (below ten the wild cluster bootstrap). Where all differences are equal: with n of them, a share of
+    1 - α^(1/n) could be anything up to `scale` away.
 
     Args:
         differences: One for each case, better is positive.

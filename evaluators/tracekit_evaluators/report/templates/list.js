@@ -55,8 +55,6 @@ const start = async () => {
       cell({ class: "ask", dir: "auto" }, cases.flags[place] & 2 ? el("span", { class: "bad", title: "a trace ended in an error", text: "! " }) : "", cases.ask[place]),
       cells, cell({ class: "n", text: duration(cases.ms[place]) }), cell({ class: "n", text: money(cases.usd[place]) }));
   };
-  const list = new Rows({ height: 30, most: "min(640px, 72vh)", render: row, label: "Cases", role: "rowgroup", chosen: (at) => open(order[at]) });
-
   const found = el("span", { id: "found", role: "status" });
   const search = el("input", { type: "search", id: "search", placeholder: "Search cases  ( / )", "aria-label": "Search cases; Enter searches in their texts too" });
   const chip = (key, name) => el("button", { type: "button", "data-show": key, onclick: () => { state.show = key; draw(); } }, name);
@@ -73,7 +71,8 @@ const start = async () => {
   const head = el("div", { class: `row head cols-${cases.columns.length}`, role: "row", "aria-rowindex": "1" },
     by("place", "#", "mark"), by("case", "case"), el("span", { role: "columnheader", text: "input" }),
     cases.columns.map((column, at) => by(`score${at}`, column.name, "c")), by("ms", "duration", "n"), by("usd", "cost", "n"));
-  const grid = el("div", { class: "cases", role: "grid", "aria-label": "Cases", "aria-colcount": String(cases.columns.length + 5) }, head, list.box);
+  const list = new Rows({ height: 30, most: "min(670px, 76vh)", render: row, label: "Cases", role: "grid", head, chosen: (at) => open(order[at]) });
+  const grid = el("div", { class: "cases" }, list.box);
   const tools = el("div", { class: "tools" }, search, el("div", { class: "chips", role: "group", "aria-label": "Show" }, chips), found,
     el("button", { type: "button", id: "keys", title: "keys ( ? )", text: "?", onclick: () => help() }),
     el("button", { type: "button", id: "theme", title: "light or dark ( t )", text: "◐", onclick: () => theme() }));
@@ -105,7 +104,7 @@ const start = async () => {
       each.parentNode.setAttribute("aria-sort", on ? (state.down ? "descending" : "ascending") : "none");
     }
     found.textContent = order.length === total ? "" : `${order.length.toLocaleString("en")} of ${total.toLocaleString("en")}`;
-    grid.setAttribute("aria-rowcount", String(order.length + 1));
+    list.box.setAttribute("aria-rowcount", String(order.length + 1));
     list.fill(order.length, order.indexOf(here));
     remember();
   };
@@ -132,7 +131,7 @@ const start = async () => {
     if (state.case !== place) return;
     const change = CHANGES[cases.change[place]];
     const step = (by, name, glyph) => el("button", { type: "button", title: name, "aria-label": name, text: glyph, onclick: () => next(by) });
-    const bar = el("header", { class: "bar" }, el("h2", { tabindex: "-1", text: cases.name[place] }),
+    const bar = el("div", { class: "bar" }, el("h2", { tabindex: "-1", text: cases.name[place] }),
       change ? el("span", { class: `chip ${change === "improved" ? "good" : "bad"}`, text: `${change === "improved" ? "▲" : "▼"} ${change}` }) : "",
       el("span", { class: "count", text: at >= 0 ? `${(at + 1).toLocaleString("en")} of ${order.length.toLocaleString("en")}` : "" }),
       el("span", { class: "grow" }), step(-1, "previous case ( p )", "↑"), step(1, "next case ( n )", "↓"),

@@ -42,10 +42,10 @@ const shelved = async (shelf, place) => {
 
 // A scroller that holds only the rows in view, all of one height.
 class Rows {
-  constructor({ height, render, label, role, most, chosen }) {
-    Object.assign(this, { height, render, chosen, count: 0, at: -1, shown: [0, 0] });
-    this.room = el("div", { class: "room", role: "presentation" });
-    this.box = el("div", { class: "rows", role, tabindex: "0", "aria-label": label }, this.room);
+  constructor({ height, render, label, role, most, chosen, head = null }) {
+    Object.assign(this, { height, render, chosen, head, count: 0, at: -1, shown: [0, 0] });
+    this.room = el("div", { class: "room", role: head ? "rowgroup" : "presentation" });
+    this.box = el("div", { class: "rows", role, tabindex: "0", "aria-label": label }, head, this.room);
     this.box.style.maxHeight = most;
     this.box.addEventListener("scroll", () => this.draw(), { passive: true });
     this.watch = new ResizeObserver(() => this.draw());
@@ -83,7 +83,7 @@ class Rows {
   move(place) {
     this.at = Math.max(0, Math.min(this.count - 1, place));
     const top = this.at * this.height;
-    const seen = this.box.clientHeight - this.height;
+    const seen = this.box.clientHeight - this.height - (this.head ? this.head.offsetHeight : 0);
     if (top < this.box.scrollTop) this.box.scrollTop = top;
     else if (top > this.box.scrollTop + seen) this.box.scrollTop = top - seen;
     this.draw(true);

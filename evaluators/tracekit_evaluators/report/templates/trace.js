@@ -64,7 +64,7 @@ const spanRows = (trace, bars) => {
     const x = Math.min(99.6, (100 * (span.start || 0)) / length);
     const width = Math.min(100 - x, Math.max(0.4, (100 * (span.length || 0)) / length));
     const where = x + width <= 86 ? "right" : width >= 14 ? "inside" : "left";
-    const drawn = svg("svg", { "aria-hidden": "true" });
+    const drawn = svg("svg", {});
     drawn.append(svg("rect", { class: kindOf(span), x: `${x}%`, y: 7, width: `${width}%`, height: 10, rx: 2 }));
     const words = { x: `${where === "left" ? x : x + width}%`, dx: where === "right" ? 5 : -5, y: 16 };
     if (where !== "right") words["text-anchor"] = "end";
@@ -89,7 +89,7 @@ const spanRows = (trace, bars) => {
         span.output === undefined ? "" : el("span", { class: "out", text: `→ ${brief(span.output)}` }), el("span", { class: "took", text: span.duration }));
       return el("div", {
         class: `wrow${span.error ? " failed" : ""}`, id: `span-${place}`, role: "treeitem", "aria-level": String((span.depth || 0) + 1),
-        "aria-expanded": opens(place) ? String(!folded.has(place)) : null, "aria-label": `${span.step} ${span.name}, ${span.duration}`,
+        "aria-expanded": opens(place) ? String(!folded.has(place)) : null,
       }, name, bars ? bar(span) : words);
     },
     chosen: (at) => {
