@@ -194,3 +194,16 @@ def test_exported_drawings_are_xml_with_text_alone(store: Store) -> None:
             "circle",
         }
         assert "window.hacked" in "".join(root.itertext())
+
+
+def test_compare_writes_the_same_report_as_html(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    baseline, run = two_runs(store)
+    target = tmp_path / "compared.html"
+    words = ["--html", str(target), "--store", str(store.location)]
+    assert main(["compare", baseline.id, run.id, *words]) == 0
+    assert capsys.readouterr().out.strip() == str(target)
+    assert target.read_text(encoding="utf-8") == html_report(store, run, baseline=baseline)
+    assert main(["compare", baseline.id, run.id, run.id, *words]) == 2
+    assert "give A and B alone" in capsys.readouterr().err

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from tracekit.command import Command, add_format_option, add_store_option
+from tracekit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,7 @@ def command() -> Command:
             "tracekit compare keyword bm25",
             "tracekit compare main branch --format markdown",
             "tracekit compare v1 v2 v3 --score correct",
+            "tracekit compare keyword bm25 --html report.html",
         ),
     )
 
@@ -39,6 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("others", metavar="C", nargs="*", help="more runs: all are ranked, and compared with A")
     parser.add_argument("--score", metavar="NAME", help="the score that ranks three runs or more (default: the first)")
     parser.add_argument("--show", metavar="N", type=int, default=10, help="list at most N changed cases (default: 10)")
+    parser.add_argument("--html", metavar="FILE", help="write the report of B against A here, and print nothing else")
     add_store_option(parser)
     add_format_option(parser, formats=("table", "json", "markdown"))
 
@@ -49,6 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
     from tracekit_collector.terminal import print_json, print_rows, visible
     from tracekit_evaluators.compare import compare
 
+    if arguments.html is not None:
+        return _report(arguments)
     if arguments.others:
         return _rank(arguments)
     with Store.open(arguments.store, create=False) as store:
@@ -76,6 +81,15 @@ def run(arguments: argparse.Namespace) -> int:
                 print(f"… and {len(changes) - len(shown)} more; --show N lists them, --format json has them all")
     _print_slices(found, format=arguments.format, most=arguments.show)
     return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from tracekit_evaluators.commands import report
+
+    if arguments.others:
+        raise UsageError("--html writes the report of two runs; give A and B alone")
+    told = {"run": arguments.candidate, "baseline": arguments.baseline, "output": arguments.html, "svg": None}
+    return report.run(argparse.Namespace(**told, max_cases=200, max_mb=5.0, store=arguments.store))
 
 
 def _rank(arguments: argparse.Namespace) -> int:

@@ -65,9 +65,15 @@ def _show(store: Path, runs: list[RunRecord], report: Path) -> None:
 
     before, after = (run.id for run in runs)
     of_store = {"store": str(store), "format": "table"}
-    compare.run(argparse.Namespace(baseline=before, candidate=after, show=3, **of_store))
+    compare.run(
+        argparse.Namespace(baseline=before, candidate=after, others=[], score=None, html=None, show=3, **of_store)
+    )
     print("\nReport:", end=" ", flush=True)
-    reporting.run(argparse.Namespace(run=after, baseline=before, output=str(report), max_cases=200, **of_store))
+    reporting.run(
+        argparse.Namespace(
+            run=after, baseline=before, output=str(report), svg=None, max_cases=200, max_mb=5.0, **of_store
+        )
+    )
 
 
 def _what_next(store: Path, runs: list[RunRecord]) -> None:
