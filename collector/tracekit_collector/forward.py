@@ -153,7 +153,7 @@ class Forwarder:
         Returns:
             Whether it is in the queue.
         """
-        writer = self._writers.get(kind)
+        writer = self._writers.get(_signal(kind)) if kind in SIGNALS else None
         if writer is None or not self._lanes or not payload:
             return False
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 from tracekit_collector.store import Store
 from tracekit_evaluators.compare import compare
+from tracekit_evaluators.report.packing import unpacked
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -61,8 +63,9 @@ def test_the_report_is_one_file_about_both_versions(done: tuple[Path, str]) -> N
     assert html.lower().startswith("<!doctype html>")
     assert "demo-bm25" in html
     assert "demo-keyword" in html
-    assert "How do I flatten a list of lists lazily?" in html
-    assert "itertools.chain.from_iterable" in html
+    told = [unpacked(data) for data in re.findall(r'<script type="text/plain" id="[^"]+">([^<]+)</script>', html)]
+    assert "How do I flatten a list of lists lazily?" in json.dumps(told)
+    assert "itertools.chain.from_iterable" in json.dumps(told)
 
 
 def test_every_question_is_a_trace_of_each_version(done: tuple[Path, str]) -> None:

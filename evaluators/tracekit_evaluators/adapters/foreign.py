@@ -14,10 +14,12 @@ import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, cast
 
 from tracekit import plugins
 from tracekit.errors import TracekitError, UsageError
+from tracekit_evaluators._digest import code_digest
 from tracekit_evaluators.asking import current
 from tracekit_evaluators.models.chat import Completion
 from tracekit_evaluators.score import (
@@ -40,6 +42,7 @@ _PLAIN = (bool, int, float, str, type(None))
 _FILTERED = ("ContentPolicy", "ContentFilter", "ContentModeration", "Refusal")
 _UNREAD = ("Parse", "JSONDecode", "ValidationError", "LLMDidNotFinish", "IncompleteOutput", "InstructorRetry")
 _SECRET = ("api_key", "apikey", "password", "secret", "access_token")
+_UNREADABLE = ("invalid json", "no tool call", "failed to parse", "could not parse")
 _LACKING = ("requires", "is required", "missing required", "cannot be none")
 
 Ask = Callable[["Subject"], "Awaitable[object] | object"]
@@ -213,16 +216,31 @@ def label(package: Package, scorer: object) -> str:
     return f"{package.module.partition('.')[0]}.{type(scorer).__name__}"
 
 
+def together(package: Package, scores: Sequence[tuple[str, Score]]) -> Score | dict[str, Score]:
+    """Several scores of one scorer by their own names, a name that comes again with its place; one score as it is."""
+    if len(scores) == 1:
+        return scores[0][1]
+    found: dict[str, Score] = {}
+    for place, (name, score) in enumerate(scores, start=1):
+        # The part before the dot is the declared judge's name, for which the scorer's is put in.
+        key = f"{package.module.partition('.')[0]}.{name}"
+        found[f"{key}.{place}" if key in found else key] = score
+    return found
+
+
 def described(scorer: object) -> object:
     """A scorer as JSON holds it: where it is defined, and the plain settings of one that is built already."""
     if isinstance(scorer, str):
         return scorer
     kind = scorer if hasattr(scorer, "__qualname__") else type(scorer)
     name = f"{getattr(kind, '__module__', '')}.{getattr(kind, '__qualname__', '')}"
-    own = {} if kind is scorer else getattr(scorer, "__dict__", {})
-    settings = {key: value for key, value in own.items() if isinstance(value, _PLAIN)}
-    lists = {key: value for key, value in own.items() if _plain_list(value)}
-    return {"name": name, **settings, **lists}
+    if kind is scorer:
+        return {"name": name}
+    own = {**getattr(scorer, "__dict__", {}), **(getattr(scorer, "__pydantic_private__", None) or {})}
+    open_ = {key: value for key, value in own.items() if not any(word in key.lower() for word in _SECRET)}
+    settings = {key: value for key, value in open_.items() if isinstance(value, _PLAIN) or _plain_list(value)}
+    functions = {key: code_digest(value) for key, value in open_.items() if isinstance(value, FunctionType)}
+    return {"name": name, **settings, **functions}
 
 
 def given(subject: Subject) -> dict[str, Any]:
@@ -285,7 +303,8 @@ def meaning(error: Exception, who: str) -> Exception:
         isinstance(error, ValueError) and any(word in str(error).lower() for word in _LACKING)
     ):
         return MissingInput(words)
-    return ParseFailed(words) if any(word in kind for word in _UNREAD) else Unscored(words)
+    unread = any(word in kind for word in _UNREAD) or any(word in str(error).lower() for word in _UNREADABLE)
+    return ParseFailed(words) if unread else Unscored(words)
 
 
 def _resolved(value: object) -> object:

@@ -9,7 +9,17 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tracekit_evaluators.adapters.foreign import Foreign, Package, described, given, label, need, number, text
+from tracekit_evaluators.adapters.foreign import (
+    Foreign,
+    Package,
+    described,
+    given,
+    label,
+    need,
+    number,
+    text,
+    together,
+)
 from tracekit_evaluators.judge import Call, judge
 from tracekit_evaluators.score import Direction, MissingInput, NotApplicable, Score, Unscored
 
@@ -85,11 +95,7 @@ def _scores(result: Any, name: str) -> object:
     if result is None or result == []:
         raise NotApplicable(f"{name} said nothing of the subject")
     if isinstance(result, list):
-        return (
-            {f"{name}.{each.name}": _score(each, name) for each in result}
-            if len(result) > 1
-            else _score(result[0], name)
-        )
+        return together(PACKAGE, [(str(each.name), _score(each, name)) for each in result])
     return _score(result, name) if hasattr(result, "rationale") else Score(_value(result, name))
 
 

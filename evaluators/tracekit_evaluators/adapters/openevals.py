@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tracekit.errors import UsageError
-from tracekit_evaluators.adapters.foreign import Foreign, Package, described, given, label, need, number, text
+from tracekit_evaluators.adapters.foreign import (
+    Foreign,
+    Package,
+    described,
+    given,
+    label,
+    need,
+    number,
+    text,
+    together,
+)
 from tracekit_evaluators.judge import Call, judge
 from tracekit_evaluators.score import Direction, ParseFailed, Score
 from tracekit_evaluators.subject import as_text
@@ -48,7 +59,7 @@ def openevals(
     if isinstance(prompt, str) and prompt.endswith("_PROMPT"):
         own["prompt"] = getattr(PACKAGE.load("openevals.prompts"), prompt, prompt)
     built = PACKAGE.made(found, own) if makes else found
-    name = label(PACKAGE, scorer)
+    name = _MADE.sub("", label(PACKAGE, scorer))
     llm = "judge" in name or "embedding" in name
     wanted = _wanted(own.get("prompt")) if "llm_as_judge" in name else ["output", *([] if llm else ["expected"])]
 
@@ -65,6 +76,7 @@ def openevals(
     return Foreign(PACKAGE, name, answered, described(scorer), "llm" if llm else "code", direction, timeout)
 
 
+_MADE = re.compile(r"(?<=\.)create_(async_)?|_evaluator$")
 _NAMES = {"inputs": "input", "outputs": "output", "reference_outputs": "expected", "context": "context"}
 
 
@@ -79,7 +91,7 @@ def _told(known: Mapping[str, Any], *, json_texts: bool) -> dict[str, Any]:
     if "context" in told:
         told["context"] = "\n\n".join(told["context"])
     if json_texts:
-        told |= {key: json.loads(told[key]) for key in ("outputs", "reference_outputs") if key in told}
+        return {key: json.loads(told[key]) for key in ("outputs", "reference_outputs") if key in told}
     return told
 
 
@@ -98,7 +110,7 @@ def _turns(subject: Subject) -> dict[str, Any]:
 
 def _scores(result: Any, name: str) -> object:
     if isinstance(result, list):
-        return {f"{name}.{each['key']}": _score(each, name) for each in result}
+        return together(PACKAGE, [(str(each.get("key")), _score(each, name)) for each in result])
     return _score(result, name)
 
 

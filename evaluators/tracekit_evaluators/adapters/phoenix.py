@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tracekit_evaluators.adapters.foreign import Foreign, Package, described, given, label, need, number, text
+from tracekit_evaluators.adapters.foreign import (
+    Foreign,
+    Package,
+    described,
+    given,
+    label,
+    need,
+    number,
+    text,
+    together,
+)
 from tracekit_evaluators.judge import Call, judge
-from tracekit_evaluators.score import DIRECTIONS, Direction, Score
+from tracekit_evaluators.score import DIRECTIONS, Direction, NotApplicable, Score
 from tracekit_evaluators.subject import as_text
 
 if TYPE_CHECKING:
@@ -82,8 +92,9 @@ def _fields(subject: Subject) -> dict[str, Any]:
 
 
 def _scores(results: Sequence[Any], name: str) -> object:
-    scores = {f"{name}.{each.name}" if len(results) > 1 else name: _score(each, name) for each in results}
-    return scores if len(results) > 1 else next(iter(scores.values()))
+    if not results:
+        raise NotApplicable(f"{name} said nothing of the subject")
+    return together(PACKAGE, [(str(each.name), _score(each, name)) for each in results])
 
 
 def _score(result: Any, name: str) -> Score:

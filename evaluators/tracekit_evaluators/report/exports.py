@@ -17,12 +17,12 @@ _STYLE = (
     ".zero{stroke:#7c8792;stroke-dasharray:2 2}"
     ".reach{stroke:#2757c9;stroke-width:2}.point{fill:#2757c9}.good .reach{stroke:#14713f}.good .point{fill:#14713f}"
     ".bad .reach{stroke:#b3261e}.bad .point{fill:#b3261e}.strong{font-weight:600}.band{fill:#d6e0f8}"
-    ".curve{fill:none;stroke:#2757c9;stroke-width:2}"
+    ".own{fill:#fff;stroke:#7c8792;stroke-width:1.5}.curve{fill:none;stroke:#2757c9;stroke-width:2}"
     ".theirs{fill:none;stroke:#3d4650;stroke-width:2;stroke-dasharray:4 3}"
     "@media(prefers-color-scheme:dark){.ground{fill:#15191e}.ink{fill:#e7eaee}.muted{fill:#98a3af}.line{stroke:#2a313a}"
     ".reach{stroke:#86adff}.point{fill:#86adff}.good .reach{stroke:#5bc48b}.good .point{fill:#5bc48b}"
     ".bad .reach{stroke:#ff8e84}.bad .point{fill:#ff8e84}.band{fill:#223358}"
-    ".curve{stroke:#86adff}.theirs{stroke:#c9d1da}}"
+    ".own{fill:#15191e}.curve{stroke:#86adff}.theirs{stroke:#c9d1da}}"
 )
 
 
@@ -116,7 +116,7 @@ def _forest(report: Report) -> str:
         if score.whisker is not None:
             parts.append(_whisker(score.whisker, y))
         said = score.difference if report.compared else score.value
-        parts.append(_text(704, y + 4, f"{said}  {score.difference_interval or score.interval}", "ink"))
+        parts.append(_text(704, y + 4, f"{said} ({score.difference_interval or score.interval})", "ink"))
         parts.append("</g>")
     return _svg(920, height, parts, f"Scores of {report.title}")
 
@@ -128,7 +128,8 @@ def _whisker(whisker: Whisker, y: int) -> str:
         found += f'<line class="zero" x1="{zero}" x2="{zero}" y1="{y - 12}" y2="{y + 12}"/>'
     if whisker.low is not None and whisker.high is not None:
         found += f'<line class="reach" x1="{_x(whisker.low)}" x2="{_x(whisker.high)}" y1="{y}" y2="{y}"/>'
-    return found + f'<circle class="point" cx="{_x(whisker.at)}" cy="{y}" r="4"/>'
+    kind = "own" if whisker.own_scale else "point"
+    return found + f'<circle class="{kind}" cx="{_x(whisker.at)}" cy="{y}" r="4"/>'
 
 
 def _curve(curve: Curve) -> str:

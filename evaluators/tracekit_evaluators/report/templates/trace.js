@@ -26,7 +26,7 @@ const toolCalls = (trace) => {
       el("td", {}, call.error ? el("p", { class: "fault", text: call.error }) : null, call.error && call.result === undefined ? null : said(call.result)),
       el("td", { class: "n", text: call.duration })));
   const left = trace.calls_left_out;
-  return el("div", {},
+  return el("div", { class: "scroll" },
     el("table", { class: "calls" },
       el("thead", {}, el("tr", {}, ["", "tool", "arguments", "result", "took"].map((name) => el("th", { scope: "col", text: name })))),
       el("tbody", {}, rows)),
