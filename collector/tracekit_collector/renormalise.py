@@ -16,8 +16,8 @@ from tracekit_collector import prices
 from tracekit_collector._span_columns import SpanColumns
 from tracekit_collector.anyvalue import attributes_from_text
 from tracekit_collector.compaction import rewrite
-from tracekit_collector.joining import Change
 from tracekit_collector.folding import unfold
+from tracekit_collector.joining import Change
 from tracekit_collector.lake import DataFile
 from tracekit_collector.normalise import NORMALISER_VERSION
 from tracekit_collector.otlp_export import request_of

@@ -159,7 +159,7 @@ def test_the_digest_knows_the_packages_version_and_the_parameters(package, subje
 def test_what_a_prompt_names_has_to_be_there_and_a_skipped_score_is_no_zero(package, subject) -> None:
     class Asks(OpenAIScorer):
         messages = ({"role": "user", "content": "{{input}} {{output}} {{criteria}} {{mood}}"},)
-        render_args = {"mood": "calm"}
+        render_args = types.MappingProxyType({"mood": "calm"})
 
         async def eval_async(self, **given):
             return Result(score=None if given["criteria"] == "skip" else 1, metadata={}, error=None)
@@ -177,7 +177,7 @@ class JSONParseError(Exception):
     pass
 
 
-class RequestTimeout(Exception):
+class RequestTimeoutError(Exception):
     pass
 
 
@@ -190,7 +190,7 @@ class ContentFilterFinishReasonError(Exception):
     [
         (JSONParseError("x"), "parse_error"),
         (ValueError("Evaluation LLM outputted an invalid JSON."), "parse_error"),
-        (RequestTimeout("x"), "timeout"),
+        (RequestTimeoutError("x"), "timeout"),
         (ContentFilterFinishReasonError("x"), "refused"),
         (ValueError("Faithfulness requires context value"), "missing_input"),
         (RuntimeError("boom"), "judge_error"),
@@ -205,10 +205,12 @@ def evaluator_of_phoenix(results, *, kind="code", direction="minimize", needs=("
     field = types.SimpleNamespace(is_required=lambda: True)
     schema = types.SimpleNamespace(model_fields=dict.fromkeys(needs, field))
 
+    given_before: list[dict[str, object]] = []
+
     class One:
         input_schema = schema
         name = "one"
-        seen = []
+        seen = given_before
 
         def evaluate(self, given):
             self.seen.append(given)
@@ -405,7 +407,7 @@ def test_the_real_packages(tmp_path: Path) -> None:
         f"import site, sys; [site.addsitedir(each) for each in {dev!r}]; import pytest; sys.exit(pytest.main({_WORDS}))"
     )
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert "8 passed" in done.stdout, done.stdout[-3000:] + done.stderr[-2000:]
+    assert (done.returncode, "8 passed" in done.stdout) == (0, True), done.stdout[-3000:] + done.stderr[-2000:]
 
 
 _WORDS = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-c", os.devnull, str(HERE / "adapters_real.py")]
