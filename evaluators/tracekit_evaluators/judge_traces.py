@@ -12,7 +12,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -147,7 +147,7 @@ def _messages(messages: object) -> str:
     return json.dumps(shown, ensure_ascii=False)
 
 
-def _said(answer: Completion) -> dict[str, str | int | float]:
+def _said(answer: Completion) -> dict[str, Any]:
     told: dict[str, object] = {
         names.OUTPUT_MESSAGES: _messages([{"role": "assistant", "content": answer.text}]),
         names.RESPONSE_MODEL: answer.model,
@@ -157,7 +157,10 @@ def _said(answer: Completion) -> dict[str, str | int | float]:
         names.COST_USD: answer.cost_usd,
         "tracekit.attempts": answer.attempts,
     }
-    return {key: value for key, value in told.items() if isinstance(value, (str, int, float))}
+    found: dict[str, Any] = {key: value for key, value in told.items() if isinstance(value, (str, int, float))}
+    if answer.finish_reason:
+        found[names.FINISH_REASONS] = [answer.finish_reason]
+    return found
 
 
 def _cut(text: str) -> str:

@@ -131,6 +131,8 @@ def test_a_scorer_of_autoevals_is_given_texts_and_gives_a_number(package, subjec
         load_judge('autoevals/Same?parameters={"height": 1}')
     with pytest.raises(UsageError, match="would be kept with every run"):
         load_judge('autoevals/Same?parameters={"api_key": "k"}')
+    with pytest.raises(UsageError, match="api_key would be kept with every run"):
+        load_judge('autoevals/Same?parameters={"client": {"use": "json:loads", "api_key": "k"}}')
 
 
 def test_the_digest_knows_the_packages_version_and_the_parameters(package, subject) -> None:

@@ -176,7 +176,8 @@ def test_a_model_answers_and_judges(tmp_path: Path, model_server: str) -> None:
         passed = store.catalog.runs.find("demo-bm25").metrics["rubric"]
         labels = [version.label for version in store.catalog.agents.versions("stdlib-helper")]
         output = store.sql("SELECT output FROM traces WHERE case_id = 'flatten' AND agent_version LIKE 'bm25%'")
-    assert calls == [("small-1", "small-1-2026", ["stop"], 100, 7, 120)]
+    # Two versions, 60 answers and 60 verdicts each: what judges ask is recorded too.
+    assert calls == [("small-1", "small-1-2026", ["stop"], 100, 7, 240)]
     assert (passed["value"], passed["n"]) == (1.0, 60)
     assert labels == ["keyword-small-1", "bm25-small-1"]
     assert output.fetchall() == [("Use `itertools.chain.from_iterable`.",)]

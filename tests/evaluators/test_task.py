@@ -10,14 +10,16 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import tracekit
-from tracekit._runtime import runtime
+from tracekit._runtime import Runtime, runtime
 from tracekit.cli import main
 from tracekit.errors import PluginError, UsageError
+from tracekit.testing import _swapped
 from tracekit_collector.store import Store
 from tracekit_evaluators import Subject, evaluate, judge
 from tracekit_evaluators.datasets import create
@@ -157,6 +159,16 @@ def test_spans_go_where_they_went_before_when_the_tries_are_done(store, tmp_path
     assert len(tries(store, run.id)) == 3
 
 
+@pytest.fixture
+def unconfigured() -> Iterator[None]:
+    """The state of a process in which nobody has begun to trace."""
+    before = _swapped(Runtime())
+    yield
+    tracekit.shutdown(5.0)
+    _swapped(before)
+
+
+@pytest.mark.usefixtures("unconfigured")
 def test_tries_are_recorded_also_where_tracing_is_off_and_it_is_off_again(store, monkeypatch) -> None:
     monkeypatch.setenv("TRACEKIT_DISABLED", "1")
     run = evaluate(store, task=add, dataset=CASES, judges=[right])

@@ -136,7 +136,7 @@ class Package:
         Raises:
             UsageError: It does not take them.
         """
-        secret = next((key for key in parameters or {} if any(word in key.lower() for word in _SECRET)), None)
+        secret = _secret_in(parameters)
         if secret is not None:
             raise UsageError(
                 f"{secret} would be kept with every run; give it to {self.distribution} by the environment"
@@ -331,3 +331,17 @@ def _spent(verdict: object) -> Completion:
         output_tokens=sum(wrote) if wrote else None,
         cost_usd=sum(costs) if costs else None,
     )
+
+
+def _secret_in(value: object) -> str | None:
+    """A key that names a secret, however deep it stands; `None` where there is none."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if any(word in str(key).lower() for word in _SECRET):
+                return str(key)
+            found = _secret_in(item)
+            if found is not None:
+                return found
+    elif isinstance(value, (list, tuple)):
+        return next((found for item in value if (found := _secret_in(item)) is not None), None)
+    return None
