@@ -371,3 +371,45 @@ def test_the_files_of_a_repository_name_its_commit(repository: Path, tmp_path: P
 def test_git_that_takes_too_long_is_not_waited_for(repository: Path) -> None:
     state = code_state(folder=repository, seconds=0.0)
     assert list(state) == ["commit"]
+
+
+def search(query: str) -> str:
+    """Search."""
+    return query
+
+
+def test_what_is_not_given_leaves_digests_as_they_were() -> None:
+    """A literal digest from before entry point, tools, models, Python and signature could be given."""
+    info = describe("bot", code={"commit": "4f2a"}, prompts={"system": "Be brief."}, dependencies={})
+    assert info.digest[:12] == "0025c6222b1d"
+    assert info.given() == {}
+
+
+def test_what_is_given_is_part_of_the_digest() -> None:
+    given = {
+        "entry_point": "bot.main:answer",
+        "tools": [{"name": "b"}, search],
+        "models": ["m-2", "m-1", "m-2"],
+        "python": "3.11",
+        "signature": {"input": {"type": "string"}},
+    }
+    whole = describe("bot", **SAME, **given)
+    assert whole.models == ("m-1", "m-2")
+    assert whole.tools is not None
+    assert [tool["name"] for tool in whole.tools] == ["b", "search"]
+    assert describe("bot", **SAME, **{**given, "tools": [search, {"name": "b"}]}).digest == whole.digest
+    others = [describe("bot", **SAME, **{key: value for key, value in given.items() if key != left}) for left in given]
+    assert len({whole.digest, *(each.digest for each in others)}) == 6
+
+
+def test_a_callable_is_an_entry_point_where_it_can_be_imported() -> None:
+    assert describe("bot", **SAME, entry_point=json.dumps).entry_point == "json:dumps"
+    for wrong in ("bot", "a b:c", "bot:", "__main__:run", lambda: None):
+        with pytest.raises(UsageError, match="module:callable"):
+            describe("bot", **SAME, entry_point=wrong)
+
+
+@pytest.mark.parametrize("tools", [[{"name": "a"}, {"name": "a"}], [{"description": "no name"}]])
+def test_tools_have_names_of_their_own(tools) -> None:
+    with pytest.raises(UsageError, match=r"two tools are called|has no name"):
+        describe("bot", **SAME, tools=tools)

@@ -18,6 +18,7 @@ from tracekit.testing import Recorder, recorded
 PAGE = (Path(__file__).parents[2] / "docs" / "attributes.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| `([^`]+)` \| ([^|]+) \|", re.MULTILINE)
 EVENTS = {"exception", attributes.SCORE_EVENT, attributes.VERSION_EVENT, attributes.INFERENCE_EVENT}
+EVENTS |= {attributes.RUN_EVENT, attributes.RUN_POINTS_EVENT, attributes.RUN_CONTENT_EVENT}
 EXCEPTION = {"exception.type", "exception.message", "exception.stacktrace"}
 PREFIX = "tracekit.metadata."
 

@@ -26,9 +26,9 @@ BLOB = {"type": "blob", "mime_type": "image/png", "sha256": DIGEST, "bytes": len
 
 
 @pytest.fixture
-def artifacts(recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def artifacts(recorder: Recorder, tmp_path: Path) -> Path:
     """The artifacts of a local store, as if the process recorded to one."""
-    monkeypatch.setattr(runtime, "artifacts", tmp_path / "artifacts")
+    runtime.artifacts = tmp_path / "artifacts"
     return tmp_path / "artifacts"
 
 
@@ -279,8 +279,8 @@ def test_a_store_that_cannot_be_written_costs_the_content_only(
     assert "cannot keep an attachment in" in caplog.text
 
 
-def test_no_content_means_no_attachment(artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "capture", False)
+def test_no_content_means_no_attachment(artifacts: Path) -> None:
+    runtime.capture = False
 
     @tracekit.tool
     def look(image: bytes) -> bytes:

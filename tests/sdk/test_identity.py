@@ -431,6 +431,22 @@ def test_a_traceback_shows_what_runs_in_between(recorder: Recorder) -> None:
     assert any("await tracekit_function()" in line for line in lines)
 
 
+def test_a_traceback_shows_the_wrapper_that_ran_and_not_one_made_later(recorder: Recorder) -> None:
+    @tracekit.tool
+    async def work() -> None:
+        raise ValueError("x")
+
+    @tracekit.tool
+    async def later(first: int, *, second: int) -> int:
+        return first + second
+
+    assert asyncio.run(later(1, second=2)) == 3
+    with pytest.raises(ValueError, match="x") as caught:
+        asyncio.run(work())
+    lines = traceback.format_exception(caught.value)
+    assert any("await tracekit_function()" in line for line in lines)
+
+
 def test_a_bound_method_stays_one(recorder: Recorder) -> None:
     numbers = Numbers()
     bound: Any = tracekit.tool(numbers.__next__)

@@ -24,9 +24,9 @@ CLEAN = '{"city": "Rome", "api_key": "[redacted: key api key]"}'
 
 
 @pytest.fixture
-def artifacts(recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(runtime, "artifacts", tmp_path / "artifacts")
-    monkeypatch.setattr(runtime, "redactor", redactor())
+def artifacts(recorder: Recorder, tmp_path: Path) -> Path:
+    runtime.artifacts = tmp_path / "artifacts"
+    runtime.redactor = redactor()
     return tmp_path / "artifacts"
 
 

@@ -158,3 +158,21 @@ def test_what_most_spans_say_is_remembered_within_bounds() -> None:
             encoder.request([taken(span) for span in kept.spans])
             kept.spans.clear()
     assert sum(map(len, encoder._attributes.values())) < 2 << 20
+
+
+def test_a_row_with_a_link_says_what_the_sdks_encoder_says_of_such_a_span() -> None:
+    kept = _Kept()
+    provider = TracerProvider(resource=Resource({"service.name": "one"}))
+    provider.add_span_processor(kept)
+    told = {"kind": "judged", "password": "hunter2"}
+    provider.get_tracer("a").start_span("s", links=[Link(SpanContext(7, 8, is_remote=True), told)]).end()
+    provider.get_tracer("a").start_span("s").end()
+    with_link, without = kept.spans
+    row = list(taken(without))
+    assert with_link.context is not None
+    row[2:4] = with_link.context.trace_id, with_link.context.span_id
+    row[7:9] = with_link.start_time, with_link.end_time
+    found = redactor("keys,secrets")
+    ours = ExportTraceServiceRequest.FromString(SpanEncoder(found).request([(*row, (7, 8, told))]))
+    assert _flat(ours) == _flat(_by_messages([with_link], found))
+    assert b"hunter2" not in ours.SerializeToString()

@@ -187,14 +187,14 @@ def _maker(sort: str, parameters: str, args: str, kwargs: str, call: str) -> Cal
     given = {"args": args, "kwargs": kwargs, "call": call}
     lines = {name: line.format(**given) for name, line in _CALLED.items()}
     text = _TEXTS[sort].format(parameters=parameters, close=_CLOSED[sort], **given, **lines)
-    make = _compiled(sort, "tracekit_step, tracekit_function", text)
+    make = _compiled(f"{sort} function ({parameters})", "tracekit_step, tracekit_function", text)
     return cast("Callable[[Step, Any], Any]", make)
 
 
-def _compiled(sort: str, closure: str, text: str) -> Callable[..., Any]:
+def _compiled(wrapped: str, closure: str, text: str) -> Callable[..., Any]:
     inner = text.strip().replace("\n", "\n    ")
     whole = f"def make({closure}):\n    {inner}\n    return wrapper\n"
-    file = f"<tracekit's wrapper of a {sort} function>"
+    file = f"<tracekit's wrapper of a {wrapped}>"  # of this text alone: a traceback shows the lines under the name
     linecache.cache[file] = (len(whole), None, whole.splitlines(keepends=True), file)  # for tracebacks
     names: dict[str, Any] = {
         "__name__": __name__,
