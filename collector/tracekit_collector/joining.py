@@ -29,7 +29,7 @@ from tracekit_collector.schema import TIMES
 TARGET_BYTES = 128 << 20
 GROUP_BYTES = 16 << 20  # in memory, where rows are large
 GROUP_ROWS = 32_768  # fewer make lists slower, more make one trace slower; in order of trace ids lists take half more
-WINDOW_ROWS = GROUP_ROWS // 4  # what is put in order at a time
+WINDOW_ROWS = GROUP_ROWS // 16  # what is put in order at a time
 
 _LEVEL = 3  # 6 takes twice the time for a hundredth less
 _LOOKED_UP = ("trace_id", "session_id", "run_id")

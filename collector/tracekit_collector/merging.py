@@ -50,21 +50,22 @@ class Merge:
     def __init__(self, table: str, paths: Sequence[str], *, window: int) -> None:
         self._table = table
         self._window = window
-        self._files = [pq.ParquetFile(path, pre_buffer=False) for path in paths]
+        self._paths = paths
         self._groups: list[_Group] = []
         self.rows = 0
         self.kept = 0
         times, digests = [], []
-        for place, file in enumerate(self._files):
-            for number in range(file.num_row_groups):
-                read = self._read(file, number, (TIMES[table], *KEYS[table]))
-                moments = _moments(read, table)
-                times.append(moments)
-                digests.append(_digests(read, table))
-                bounds = pc.min_max(moments)
-                if len(read):
-                    self._groups.append(_Group(place, number, bounds["min"].as_py(), bounds["max"].as_py()))
-                self.rows += len(read)
+        for place, path in enumerate(paths):
+            with pq.ParquetFile(path, pre_buffer=False) as file:
+                for number in range(file.num_row_groups):
+                    read = _read(file, number, (TIMES[table], *KEYS[table]))
+                    moments = _moments(read, table)
+                    times.append(moments)
+                    digests.append(_digests(read, table))
+                    bounds = pc.min_max(moments)
+                    if len(read):
+                        self._groups.append(_Group(place, number, bounds["min"].as_py(), bounds["max"].as_py()))
+                    self.rows += len(read)
         self._ends = _ends(pa.chunked_array(times, pa.int64()), window)
         self._find_repeated([each for each in digests if len(each)])
 
@@ -87,7 +88,7 @@ class Merge:
     def _piece(self, group: _Group, end: int | None) -> pa.Table:
         """The next rows of a group, up to a time."""
         if group.rows is None:
-            rows = self._read(self._files[group.place], group.number, TABLES[self._table].names)
+            rows = self._read(group, TABLES[self._table].names)
             rows = fitted(rows, self._table)
             if group.dropped:
                 rows = rows.filter(pa.array([row not in group.dropped for row in range(len(rows))], pa.bool_()))
@@ -101,12 +102,14 @@ class Merge:
         piece = group.rows.slice(start, group.at - start)
         if group.at == len(group.rows):
             group.rows = group.times = None
+        elif 2 * group.at > len(group.rows):
+            rest = range(group.at, len(group.rows))
+            group.rows, group.times, group.at = group.rows.take(pa.array(rest)), group.times[group.at :], 0
         return piece
 
-    def _read(self, file: pq.ParquetFile, number: int, names: Sequence[str]) -> pa.Table:
-        present = set(file.schema_arrow.names)
-        wanted = [name for name in names if name in present]
-        return file.read_row_group(number, columns=wanted, use_threads=False)
+    def _read(self, group: _Group, names: Sequence[str]) -> pa.Table:
+        with pq.ParquetFile(self._paths[group.place], pre_buffer=False) as file:  # hundreds that stay open take 50 MB
+            return _read(file, group.number, names)
 
     def _find_repeated(self, digests: list[pa.Array]) -> None:
         """Note in each group which of its rows a later one takes the place of."""
@@ -128,7 +131,7 @@ class Merge:
         if not hits:
             return
         newest = "received_at" if "received_at" in TABLES[self._table].names else TIMES[self._table]
-        read = self._read(self._files[group.place], group.number, (*KEYS[self._table], newest)).take(hits)
+        read = self._read(group, (*KEYS[self._table], newest)).take(hits)
         if newest in read.column_names:
             received = read.column(newest).cast(pa.int64()).fill_null(_BEFORE_ALL).to_pylist()
         else:
@@ -136,6 +139,11 @@ class Merge:
         keys = zip(*(read.column(name).to_pylist() for name in KEYS[self._table]), strict=True)
         for key, moment, row in zip(keys, received, hits, strict=True):
             yield key, (moment, group.place, index, row)
+
+
+def _read(file: pq.ParquetFile, number: int, names: Sequence[str]) -> pa.Table:
+    present = set(file.schema_arrow.names)
+    return file.read_row_group(number, columns=[name for name in names if name in present], use_threads=False)
 
 
 def fitted(rows: pa.Table, table: str) -> pa.Table:
