@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import datetime
 import hmac
+import ipaddress
 import threading
 import time
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
 from tracekit import attributes as names
 from tracekit.errors import StoreError, TracekitError
 from tracekit_collector.catalog import Catalog
+from tracekit_collector.catalog.roles import RIGHTS, Right, Scope, needed
 from tracekit_collector.catalog.tokens import Token, digest
 from tracekit_collector.dialects import installed
 from tracekit_collector.processors import _match
 
 FRESH_SECONDS = 2.0
 """How long a token that was revoked may still be taken by a running collector."""
-
-Scope = Literal["write", "read", "admin"]
 
 _NO_TOKEN = "0" * 64
 
@@ -39,6 +40,27 @@ class AccessError(TracekitError):
     def __init__(self, message: str, *, status: Literal[401, 403]) -> None:
         super().__init__(message)
         self.status = status
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What the sender of a request may.
+
+    Args:
+        project: The one project that it is confined to; `None` for all.
+        rights: What it may, of `roles.RIGHTS`.
+        actor: How the audit log names the sender; `None` where nobody asked who it is.
+        who: The sender in a message.
+    """
+
+    project: str | None = None
+    rights: frozenset[Right] = frozenset(RIGHTS)
+    actor: str | None = None
+    who: str = "the request"
+
+
+OPEN = Grant()
+"""What everybody may as long as no token was ever made."""
 
 
 class Access:
@@ -71,6 +93,10 @@ class Access:
         return bool(self._tokens())
 
     def authorise(self, header: str | None, kind: Scope) -> str | None:
+        """The project that a request is confined to, `None` for all; see `admit` for what may be wrong with it."""
+        return self.admit(header, kind).project
+
+    def admit(self, header: str | None, kind: Scope) -> Grant:
         """Let a request in, or not.
 
         Args:
@@ -78,7 +104,7 @@ class Access:
             kind: What it wants: `write`, `read` or `admin`.
 
         Returns:
-            The project that it is confined to; `None` for all.
+            What it may do.
 
         Raises:
             AccessError: It may not; `status` is 401 or 403.
@@ -86,7 +112,7 @@ class Access:
         """
         tokens = self._tokens()
         if not tokens:
-            return None
+            return OPEN
         given = _bearer(header)
         if given is None:
             raise AccessError("a token is needed; send `Authorization: Bearer tk_…`", status=401)
@@ -97,10 +123,11 @@ class Access:
             raise AccessError("the token is not known; `tracekit tokens create` makes one", status=401)
         if found.state != "active":
             raise AccessError(f"the token {found.id} is {found.state}; `tracekit tokens create` makes one", status=401)
-        if kind not in found.scopes and "admin" not in found.scopes:
-            allowed = ", ".join(found.scopes)
-            raise AccessError(f"the token {found.id} does not allow to {kind}, only to {allowed}", status=403)
-        return found.project
+        if needed(kind) not in found.rights:
+            allowed = f"its role is {found.role}" if found.role else f"only to {', '.join(found.scopes)}"
+            raise AccessError(f"the token {found.id} does not allow to {kind}, {allowed}", status=403)
+        who = f"the token {found.id}" if found.principal is None else f"{found.principal} (token {found.id})"
+        return Grant(found.project, found.rights, found.actor, who)
 
     def _tokens(self) -> dict[str, Token]:
         with self._mutex:
@@ -169,3 +196,16 @@ def expiry(days: float | None) -> datetime.datetime | None:
         return None
     now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
     return now + datetime.timedelta(days=days)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address that is listened on can be reached from this machine alone.
+
+    Example:
+        >>> is_loopback("127.0.0.1"), is_loopback("0.0.0.0")
+        (True, False)
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

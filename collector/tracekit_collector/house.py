@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 KEPT_HOURS = 1
 
 _JOIN_SECONDS = 5.0
+_WEBHOOKS_SECONDS = 2.0
 _TIDY_SECONDS = 300.0
 _RETAIN_SECONDS = 3_600.0
 _ENTRIES = 100  # so many entries of a Delta log may come before it is shortened
 _PATIENCE = 60.0
+_BRIEF = 10.0
 _BUSY_BYTES = 4 << 20
 _TIER, _BUSY_TIER = 16, 64
 
@@ -49,7 +51,7 @@ class House:
         self._joined = joined
         self._clock = clock
         begun = clock()
-        self._due = {"join": begun, "tidy": begun + _TIDY_SECONDS, "retain": begun + 60.0}
+        self._due = {"webhooks": begun, "join": begun, "tidy": begun + _TIDY_SECONDS, "retain": begun + 60.0}
         self._logged = ""
 
     def tend(self) -> bool:
@@ -62,7 +64,7 @@ class House:
         due = [name for name, at in self._due.items() if at <= now]
         if not due:
             return False
-        every = {"join": _JOIN_SECONDS, "tidy": _TIDY_SECONDS, "retain": _RETAIN_SECONDS}
+        every = {"join": _JOIN_SECONDS, "webhooks": _WEBHOOKS_SECONDS, "tidy": _TIDY_SECONDS, "retain": _RETAIN_SECONDS}
         try:
             with held(self._store.location / ".house.lock", timeout=0) as ours:
                 for name in due if ours else ():
@@ -92,10 +94,11 @@ class House:
         """Take files off the disk that were replaced longer ago than this; how many of each table.
 
         Args:
-            hours: With 0 nothing else may write to the lake, so settling is held up meanwhile.
+            hours: With 0 nothing else may write to the lake. Settling is held up meanwhile, whatever the hours: after
+                a clock's jump forward what it has written and not committed would look old.
             dry_run: Only count them.
         """
-        with self._alone(settling=hours == 0 and not dry_run):
+        with self._alone(settling=not dry_run):
             removed = {table: self._store.lake.vacuum(table, hours=hours, dry_run=dry_run) for table in TABLES}
             if not dry_run:
                 for table in TABLES:
@@ -163,11 +166,16 @@ class House:
         for table in TABLES:
             compact(self._store.lake, table, a_tier=_BUSY_TIER if busy else _TIER, joined=self._joined)
 
+    def _webhooks(self) -> None:
+        self._store.catalog.webhooks.deliver()
+
     def _tidy(self) -> None:
-        for table in TABLES:
-            self._store.lake.vacuum(table, hours=KEPT_HOURS)
-            if self._store.lake.log_entries(table) > _ENTRIES:
-                self._store.lake.shorten_log(table)
+        # Settling writes files before it commits them: after a clock's jump forward those too would look old.
+        with held(self._store.inbox / ".settle.lock", timeout=_BRIEF) as quiet:
+            for table in TABLES if quiet else ():
+                self._store.lake.vacuum(table, hours=KEPT_HOURS)
+                if self._store.lake.log_entries(table) > _ENTRIES:
+                    self._store.lake.shorten_log(table)
 
     def _retain(self) -> None:
         rules = rules_from(setting("retain") or "")

@@ -97,14 +97,15 @@ class Merge:
             if not _in_order(_moments(rows, self._table)):
                 rows = _sorted(rows, self._table)
             group.rows, group.times = rows, _moments(rows, self._table)
-        times, start = group.times, group.at
-        group.at = len(group.rows) if end is None else _place(times, end)
-        piece = group.rows.slice(start, group.at - start)
-        if group.at == len(group.rows):
+        rows, times, start = group.rows, group.times, group.at
+        stop = len(rows) if end is None or times is None else _place(times, end)
+        piece = rows.slice(start, stop - start)
+        if stop == len(rows) or times is None:
             group.rows = group.times = None
-        elif 2 * group.at > len(group.rows):
-            rest = range(group.at, len(group.rows))
-            group.rows, group.times, group.at = group.rows.take(pa.array(rest)), group.times[group.at :], 0
+        elif 2 * stop > len(rows):  # a slice would hold all of it
+            group.rows, group.times, group.at = rows.take(pa.array(range(stop, len(rows)))), times[stop:], 0
+        else:
+            group.at = stop
         return piece
 
     def _read(self, group: _Group, names: Sequence[str]) -> pa.Table:

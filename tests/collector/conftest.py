@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tracekit_collector.catalog import Catalog
+
 _NOBODY = 65534
 
 
@@ -38,6 +40,8 @@ def postgresql_server() -> Iterator[str]:
         subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder, **user)
 
     run(str(programs / "initdb"), "-D", str(folder / "data"), "-U", "tracekit", "--auth", "trust")
+    access = folder / "data" / "pg_hba.conf"
+    access.write_text("local all locked scram-sha-256\n" + access.read_text())  # one user that needs a password
     run(*control, "-l", str(folder / "log"), "-o", options, "start")
     yield str(folder)
     run(*control, "-m", "immediate", "stop")
@@ -53,3 +57,19 @@ def postgresql(postgresql_server: str, request: pytest.FixtureRequest) -> str:
     with psycopg.connect(f"host={postgresql_server} user=tracekit dbname=postgres", autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}"')
     return f"postgresql+psycopg://tracekit@/{name}?host={postgresql_server}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def catalog_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a catalog that is still to be made, in each of the databases."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'catalog.db'}"
+    return str(request.getfixturevalue("postgresql"))
+
+
+@pytest.fixture
+def catalog(catalog_url: str, tmp_path: Path) -> Iterator[Catalog]:
+    """A new catalog, in each of the databases."""
+    opened = Catalog(catalog_url, lock=tmp_path / ".lock")
+    yield opened
+    opened.close()

@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tracekit.errors import NotFoundError, UsageError
 from tracekit_collector.catalog import Catalog, DatasetVersion
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]:
-    url = f"sqlite:///{tmp_path / 'catalog.db'}"
-    if request.param == "postgresql":
-        url = str(request.getfixturevalue("postgresql"))
-    opened = Catalog(url, lock=tmp_path / ".lock")
-    yield opened
-    opened.close()
 
 
 def add(catalog: Catalog, digit: str, name: str = "sums", **more: object) -> DatasetVersion:

@@ -14,7 +14,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from tracekit._locks import held
 from tracekit.errors import SettingError, StoreError
+from tracekit_collector import house as house_module
 from tracekit_collector import joining
 from tracekit_collector.compaction import compact, joinable, rewrite
 from tracekit_collector.house import House
@@ -198,6 +200,26 @@ def test_a_crash_before_the_commit_leaves_the_table_as_it_was(store: Store, monk
     assert on_disk(store) == 3
     assert House(store).vacuum(hours=0)["spans"] == 1
     assert (on_disk(store), shown(store, "SELECT count(*) FROM spans")) == (2, [(2,)])
+
+
+def test_what_settling_is_writing_is_never_swept_away_however_old_a_jumping_clock_makes_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(house_module, "_BRIEF", 0.0)
+    store.append("spans", [span(1)])
+    written = next(store.lake.folder.glob("spans/date=*/*.parquet"))
+    uncommitted = written.with_name("part-late.zstd.parquet")
+    uncommitted.write_bytes(written.read_bytes())
+    os.utime(uncommitted, (time.time() - 90_000, time.time() - 90_000))
+    times = iter([0.0, 0.0, 1_000.0, *[1_000.0] * 20, 2_000.0, *[2_000.0] * 20])
+    house = House(store, clock=lambda: next(times))
+    house.tend()
+    with held(store.inbox / ".settle.lock", timeout=0) as ours:
+        assert ours
+        house.tend()
+        assert uncommitted.exists()
+    House(store).vacuum()
+    assert not uncommitted.exists()
 
 
 def file(number: int, *, bytes_: int, date: datetime.date = DAY, written_ms: int = 0) -> DataFile:

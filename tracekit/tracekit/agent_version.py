@@ -1,8 +1,9 @@
-"""What makes an agent version itself: a digest over its code, parameters, prompts and dependencies.
+"""What makes an agent version itself: a digest over what it consists of.
 
 The digest is SHA-256 over canonical JSON (sorted keys, no spaces, UTF-8) of
-`{"code": …, "dependencies": …, "parameters": …, "prompts": …}`. The same inputs give the same digest on any machine. It
-needs the standard library alone, because the light environment of an agent and the command line both use it.
+`{"code": …, "dependencies": …, "parameters": …, "prompts": …}`, and of `entry_point`, `models`, `python`, `signature`
+and `tools` where they are given. The same inputs give the same digest on any machine. It needs the standard library
+alone, because the light environment of an agent and the command line both use it.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from tracekit.errors import UsageError
 
 LABEL_DIGITS = 12
 
+Tool = Callable[..., Any] | Mapping[str, object]
 Code = str | os.PathLike[str] | Callable[..., Any] | types.ModuleType
 _GIT_SECONDS = 10.0
+_ENTRY_POINT = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*(\(\))?")
 _METADATA_FOLDER = re.compile(r"(?P<name>.+?)-(?P<version>[^-]+)\.(?:dist-info|egg-info)$")
 
 
@@ -43,6 +46,11 @@ class AgentVersionInfo:
         parameters: Settings that change what it does.
         prompts: Its prompts, by name.
         dependencies: Versions of what it uses, by name.
+        entry_point: What is called to run it, `module:callable`; `None` where it was not given, as the rest.
+        tools: Definitions of its tools, by name.
+        models: Names of its models, sorted.
+        python: The Python that it runs on.
+        signature: JSON schemas of `input` and `output`.
     """
 
     name: str
@@ -52,6 +60,18 @@ class AgentVersionInfo:
     parameters: Mapping[str, object] = field(default_factory=dict)
     prompts: Mapping[str, object] = field(default_factory=dict)
     dependencies: Mapping[str, str] = field(default_factory=dict)
+    entry_point: str | None = None
+    tools: tuple[Mapping[str, object], ...] | None = None
+    models: tuple[str, ...] | None = None
+    python: str | None = None
+    signature: Mapping[str, object] | None = None
+
+    def given(self) -> dict[str, object]:
+        """Those of entry point, tools, models, Python and signature that were given, as JSON takes them."""
+        told: dict[str, object] = {"entry_point": self.entry_point, "python": self.python, "signature": self.signature}
+        told["tools"] = None if self.tools is None else list(self.tools)
+        told["models"] = None if self.models is None else list(self.models)
+        return {name: value for name, value in told.items() if value is not None}
 
 
 def describe(
@@ -62,6 +82,11 @@ def describe(
     prompts: Mapping[str, object] | None = None,
     code: Mapping[str, object] | Code | Iterable[Code] | None = None,
     dependencies: Mapping[str, str] | Iterable[str] | None = None,
+    entry_point: str | Callable[..., Any] | None = None,
+    tools: Iterable[Tool] | None = None,
+    models: Iterable[str] | None = None,
+    python: str | None = None,
+    signature: Mapping[str, object] | None = None,
 ) -> AgentVersionInfo:
     """The version that an agent is at, by what it consists of.
 
@@ -74,9 +99,16 @@ def describe(
             When not given, the git commit of the working folder with a digest of what differs from it.
         dependencies: Versions by name, or a list of `name==version` or names of installed distributions. When not
             given, every installed distribution.
+        entry_point: What is called to run it, as `module:callable` or the callable itself. This and what follows
+            counts where it is given.
+        tools: Its tools: functions, or definitions as models are given them. Their order does not count.
+        models: Names of its models. Their order does not count.
+        python: The Python that it runs on, such as `3.11`.
+        signature: JSON schemas of `input` and `output`.
 
     Raises:
-        UsageError: The code has no source to be found, or a dependency is not installed.
+        UsageError: The code has no source to be found, a dependency is not installed, the entry point is no
+            `module:callable`, or two tools have one name.
 
     Example:
         >>> one = describe("bot", code={"commit": "4f2a"}, prompts={"system": "Be brief."}, dependencies={})
@@ -89,7 +121,14 @@ def describe(
         "prompts": _plain(prompts or {}),
         "dependencies": _plain(_dependencies(dependencies)),
     }
-    digest = digest_of(facts)
+    given: dict[str, Any] = {
+        "entry_point": None if entry_point is None else _entry_point(entry_point),
+        "tools": None if tools is None else _tools(tools),
+        "models": None if models is None else sorted({str(each) for each in models}),
+        "python": python,
+        "signature": None if signature is None else _plain(signature),
+    }
+    digest = digest_of({**facts, **{key: value for key, value in given.items() if value is not None}})
     return AgentVersionInfo(
         name=name,
         label=version or digest[:LABEL_DIGITS],
@@ -98,6 +137,11 @@ def describe(
         parameters=facts["parameters"],
         prompts=facts["prompts"],
         dependencies={key: str(value) for key, value in facts["dependencies"].items()},
+        entry_point=given["entry_point"],
+        tools=None if given["tools"] is None else tuple(given["tools"]),
+        models=None if given["models"] is None else tuple(given["models"]),
+        python=python,
+        signature=given["signature"],
     )
 
 
@@ -186,6 +230,32 @@ def _dependencies(given: Mapping[str, str] | Iterable[str] | None) -> Mapping[st
                 raise UsageError(f"the dependency {name.strip()!r} is not installed; write it as NAME==VERSION")
         found[_normalised(name.strip())] = version.strip()
     return dict(sorted(found.items()))
+
+
+def _entry_point(given: str | Callable[..., Any]) -> str:
+    if isinstance(given, str):
+        named = given.strip()
+    else:
+        named = f"{getattr(given, '__module__', '')}:{getattr(given, '__qualname__', '')}"
+    if not _ENTRY_POINT.fullmatch(named) or named.startswith("__main__:"):
+        raise UsageError(f"the entry point {named!r} cannot be imported; write it as module:callable")
+    return named
+
+
+def _tools(given: Iterable[Tool]) -> list[dict[str, object]]:
+    from tracekit._definitions import tool_definition  # noqa: PLC0415 - keeps `import tracekit` quick
+
+    found: dict[str, dict[str, object]] = {}
+    for item in given:
+        definition = _plain(item if isinstance(item, Mapping) else tool_definition(item))
+        inner = definition.get("function")  # OpenAI's chat format
+        name = definition.get("name") or (inner.get("name") if isinstance(inner, dict) else None)
+        if not isinstance(name, str) or not name:
+            raise UsageError("a tool's definition has no name")
+        if name in found:
+            raise UsageError(f"two tools are called {name!r}")
+        found[name] = definition
+    return [definition for _, definition in sorted(found.items())]
 
 
 def _sources(item: object) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,14 +10,11 @@ from pathlib import Path
 from sqlalchemy import (
     Column,
     Connection,
-    Engine,
     MetaData,
     PrimaryKeyConstraint,
     String,
     Table,
-    create_engine,
     delete,
-    event,
     func,
     insert,
     inspect,
@@ -29,47 +25,56 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tracekit._locks import held
 from tracekit.errors import StoreError, StoreVersionError
+from tracekit_collector.catalog import audit
 from tracekit_collector.catalog.agents import Agents
+from tracekit_collector.catalog.attempts import attempted
 from tracekit_collector.catalog.audit import Audit
 from tracekit_collector.catalog.datasets import Datasets
+from tracekit_collector.catalog.engine import READING, connected, failure, parsed, shown
+from tracekit_collector.catalog.principals import Principals
 from tracekit_collector.catalog.runs import Runs
 from tracekit_collector.catalog.tables import DATASET_VERSIONS, METADATA, REQUESTS, RUNS, VERSIONS
 from tracekit_collector.catalog.tokens import Tokens
+from tracekit_collector.catalog.verifications import Verifications
+from tracekit_collector.catalog.webhooks import Webhooks
 
-REVISION = "003"
-_BUSY_SECONDS = 30
+REVISION = "004"
 _MIGRATING_SECONDS = 60
 _ASKED_AT_ONCE = 500
-_READING = {"tracekit_reading": True}
+_ONE_MIGRATES = "SELECT pg_advisory_xact_lock(7161301, 2)"
 
 
 class Catalog:
     """The catalog of a store, its tables up to date.
 
     Args:
-        url: An SQLAlchemy URL: `sqlite:///path` or `postgresql+psycopg://…`.
+        url: An SQLAlchemy URL: `sqlite:///path` or `postgresql+psycopg://…`. The attribute `url` has no password.
         lock: A file that one process at a time holds while it migrates.
 
     Raises:
+        SettingError: The URL cannot be read.
+        MissingExtraError: PostgreSQL's driver is not installed.
         StoreVersionError: The catalog was made by a newer tracekit.
         StoreError: The database cannot be opened or migrated.
     """
 
     def __init__(self, url: str, *, lock: Path) -> None:
-        self.url = url
+        self._url = parsed(url)
+        self.url = shown(self._url)
+        self._engine = connected(self._url)
         try:
-            self._engine = _engine(url)
-            if self._revision() != REVISION:
-                self._migrate(lock)
-        except SQLAlchemyError as error:
-            raise StoreError(f"cannot open the catalog {url}: {_cause(error)}") from error
-        except OSError as error:
-            raise StoreError(f"cannot open the catalog {url}: {lock}: {error.strerror or error}") from error
+            self._ready(lock)
+        except BaseException:
+            self._engine.dispose()
+            raise
         self.agents = Agents(self.transaction, self.reading)
         self.runs = Runs(self.transaction, self.reading, self.agents)
         self.datasets = Datasets(self.transaction, self.reading)
         self.audit = Audit(self.transaction, self.reading)
         self.tokens = Tokens(self.transaction, self.reading)
+        self.verifications = Verifications(self.transaction, self.reading)
+        self.webhooks = Webhooks(self.transaction, self.reading)
+        self.principals = Principals(self.transaction, self.reading)
 
     @classmethod
     def in_folder(cls, folder: Path) -> Catalog:
@@ -81,18 +86,20 @@ class Catalog:
         """A connection whose work is kept as a whole when the block ends, and undone when it raises."""
         try:
             with self._engine.begin() as connection:
+                audit.forget(connection)
                 yield connection
+                audit.write(connection)
         except SQLAlchemyError as error:
-            raise StoreError(f"the catalog {self.url} refused: {_cause(error)}") from error
+            raise failure(error, self._url, "refused") from error
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection that reads one state of the catalog and makes no writer wait."""
         try:
             with self._engine.connect() as connection:
-                yield connection.execution_options(**_READING)
+                yield connection.execution_options(**READING)
         except SQLAlchemyError as error:
-            raise StoreError(f"the catalog {self.url} cannot be read: {_cause(error)}") from error
+            raise failure(error, self._url, "cannot be read") from error
 
     def known_requests(self, digests: Iterable[str]) -> set[str]:
         """Those of the digests whose requests have been settled before."""
@@ -106,10 +113,15 @@ class Catalog:
 
     def add_requests(self, digests: Iterable[str], *, settled_at: datetime.datetime) -> None:
         """Remember that the requests with these digests have been settled."""
-        new = sorted(set(digests) - self.known_requests(digests))
-        if new:
-            with self.transaction() as connection:
+        given = set(digests)
+
+        def add(connection: Connection) -> None:
+            # Another process may settle the same request at this moment; whoever comes second looks again.
+            if new := sorted(given - self.known_requests(given)):
                 connection.execute(insert(REQUESTS), [{"digest": each, "settled_at": settled_at} for each in new])
+
+        if given - self.known_requests(given):
+            attempted(self.transaction, add)
 
     def count_requests(self) -> int:
         """How many requests were ever settled."""
@@ -151,8 +163,17 @@ class Catalog:
         """Give the connections back."""
         self._engine.dispose()
 
+    def _ready(self, lock: Path) -> None:
+        try:
+            if self._revision() != REVISION:
+                self._migrate(lock)
+        except SQLAlchemyError as error:
+            raise failure(error, self._url, "cannot be opened") from error
+        except OSError as error:
+            raise StoreError(f"the catalog {self.url} cannot be opened: {lock}: {error.strerror or error}") from error
+
     def _revision(self) -> str | None:
-        with self._engine.connect().execution_options(**_READING) as connection:
+        with self._engine.connect().execution_options(**READING) as connection:
             if not inspect(connection).has_table("alembic_version"):
                 return None
             found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
@@ -169,6 +190,11 @@ class Catalog:
             if self._revision() == REVISION:
                 return
             with self._engine.begin() as connection:
+                if connection.dialect.name == "postgresql":
+                    # The file is of this machine; those of others wait here, and find the tables made.
+                    connection.exec_driver_sql(_ONE_MIGRATES)
+                    if self._revision() == REVISION:
+                        return
                 if inspect(connection).get_table_names():
                     migrate(connection)
                 else:
@@ -199,28 +225,3 @@ def _make(connection: Connection) -> None:
     )
     versions.create(connection)
     connection.execute(insert(versions).values(version_num=REVISION))
-
-
-def _engine(url: str) -> Engine:
-    if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
-    engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: sqlite3.Connection, _record: object) -> None:
-        # The driver opens a transaction at the first write only; we open them ourselves, below.
-        connection.isolation_level = None
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        # A transaction that reads first and writes later must own the write lock from the start, or SQLite refuses it.
-        reading = connection.get_execution_options().get("tracekit_reading")
-        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
-
-    return engine
-
-
-def _cause(error: SQLAlchemyError) -> str:
-    return str(getattr(error, "orig", None) or error)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, delete, func, insert, select
-from sqlalchemy.exc import IntegrityError
 
-from tracekit.errors import NotFoundError, StoreError, UsageError
+from tracekit.errors import NotFoundError, UsageError
+from tracekit_collector.catalog.attempts import attempted
 from tracekit_collector.catalog.audit import note as audited
 from tracekit_collector.catalog.audit import user
 from tracekit_collector.catalog.tables import DATASET_VERSIONS, DATASETS
@@ -20,7 +20,6 @@ from tracekit_collector.catalog.tables import DATASET_VERSIONS, DATASETS
 Transaction = Callable[[], AbstractContextManager[Connection]]
 FILE_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
-_ATTEMPTS = 10
 
 
 @dataclass(frozen=True)
@@ -116,9 +115,10 @@ class Datasets:
                 "created_at": _now(),
             }
             connection.execute(insert(DATASET_VERSIONS).values(**values))
+            audited(connection, "dataset.add", f"{name}@{number + 1}", {"digest": digest, "cases": cases})
             return _only(connection, name, number + 1)
 
-        return self._added(put)
+        return attempted(self._transaction, put)
 
     def list(self) -> Sequence[DatasetVersion]:
         """The newest version of every dataset, by name."""
@@ -176,17 +176,6 @@ class Datasets:
             connection.execute(delete(DATASETS).where(DATASETS.c.id == dataset))
             audited(connection, "dataset.remove", name, {"versions": count})
         return count
-
-    def _added(self, put: Callable[[Connection], DatasetVersion]) -> DatasetVersion:
-        # On PostgreSQL two processes may make the same name; whoever comes second looks again.
-        for attempt in range(_ATTEMPTS):
-            try:
-                with self._transaction() as connection:
-                    return put(connection)
-            except StoreError as error:
-                if attempt == _ATTEMPTS - 1 or not isinstance(error.__cause__, IntegrityError):
-                    raise
-        raise StoreError("the catalog kept changing under a dataset; try again")
 
 
 def _versions() -> Select[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     JSON,
+    Boolean,
     Column,
     DateTime,
     Float,
@@ -13,7 +14,9 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    Text,
     UniqueConstraint,
+    false,
 )
 
 METADATA = MetaData(
@@ -31,6 +34,8 @@ AGENTS = Table(
     Column("id", Integer, primary_key=True),
     Column("name", String(200), nullable=False, unique=True),
     Column("created_at", DateTime, nullable=False),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("tags", JSON, nullable=False, server_default="{}"),
 )
 
 VERSIONS = Table(
@@ -47,6 +52,15 @@ VERSIONS = Table(
     Column("prompts", JSON, nullable=False),
     Column("dependencies", JSON, nullable=False),
     Column("created_at", DateTime, nullable=False),
+    Column("entry_point", String(400)),  # module:callable
+    Column("tools", JSON),
+    Column("models", JSON),
+    Column("python", String(20)),
+    Column("signature", JSON),
+    Column("package", String(64)),  # the digest of the artifact that holds the packaged version
+    Column("description", Text, nullable=False, server_default=""),
+    Column("tags", JSON, nullable=False, server_default="{}"),
+    Column("deleted_at", DateTime),
     UniqueConstraint("agent_id", "number"),
     UniqueConstraint("agent_id", "label"),
     UniqueConstraint("agent_id", "digest"),
@@ -70,6 +84,60 @@ ALIAS_MOVES = Table(
     Column("version_id", ForeignKey("agent_versions.id"), nullable=False),
     Column("moved_at", DateTime, nullable=False),
     Column("moved_by", String(200)),
+    Column("why", Text),
+    Column("evidence", JSON),
+    Column("removed", Boolean, nullable=False, server_default=false()),  # the alias went, from this version
+)
+
+ALIAS_POLICIES = Table(  # what must hold before an alias may move
+    "alias_policies",
+    METADATA,
+    Column("agent_id", ForeignKey("agents.id"), primary_key=True),
+    Column("name", String(100), primary_key=True),
+    Column("gate", String(400), nullable=False),  # the plugin that judges by it
+    Column("policy", JSON, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("set_at", DateTime, nullable=False),
+    Column("set_by", String(200)),
+)
+
+WEBHOOKS = Table(
+    "webhooks",
+    METADATA,
+    Column("id", String(26), primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("events", JSON, nullable=False),
+    Column("secret_env", String(200)),  # the name of the variable that holds the secret, never the secret
+    Column("created_at", DateTime, nullable=False),
+    Column("removed_at", DateTime),
+)
+
+WEBHOOK_DELIVERIES = Table(  # written in the transaction of the change that they tell
+    "webhook_deliveries",
+    METADATA,
+    Column("id", String(26), primary_key=True),
+    Column("webhook_id", ForeignKey("webhooks.id"), nullable=False),
+    Column("event", String(50), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("status", String(20), nullable=False),  # waiting | delivered | failed
+    Column("attempts", Integer, nullable=False),
+    Column("answer", String(400)),  # what came of the last attempt
+    Column("created_at", DateTime, nullable=False),
+    Column("due_at", DateTime, nullable=False),
+    Column("delivered_at", DateTime),
+    Index(None, "status", "due_at"),
+)
+
+VERIFICATIONS = Table(  # that a packaged version was built anew, and what came of it
+    "verifications",
+    METADATA,
+    Column("id", String(26), primary_key=True),
+    Column("version_id", ForeignKey("agent_versions.id"), nullable=False),
+    Column("at", DateTime, nullable=False),
+    Column("actor", String(200)),
+    Column("passed", Boolean, nullable=False),
+    Column("details", JSON, nullable=False),
+    Index(None, "version_id"),
 )
 
 RUNS = Table(
@@ -77,7 +145,7 @@ RUNS = Table(
     METADATA,
     Column("id", String(26), primary_key=True),
     Column("name", String(200), nullable=False),
-    Column("kind", String(20), nullable=False),  # eval | import
+    Column("kind", String(20), nullable=False),  # eval | import | run
     Column("status", String(20), nullable=False),  # running | finished | failed
     Column("created_at", DateTime, nullable=False),
     Column("finished_at", DateTime),
@@ -89,7 +157,18 @@ RUNS = Table(
     Column("environment", JSON, nullable=False),
     Column("lake_versions", JSON, nullable=False),
     Column("summary", JSON, nullable=False),
+    Column("parent_id", String(26)),  # no foreign key: a child's records may arrive before its parent's
+    Column("project", String(200)),
+    Column("tags", JSON, nullable=False, server_default="{}"),  # null where a tag was taken away
+    Column("command", Text),
+    Column("seed", String(100)),
+    Column("error", JSON),
+    Column("artifacts", JSON, nullable=False, server_default="{}"),
+    Column("writers", JSON, nullable=False, server_default="{}"),  # the processes that said something, and when
+    Column("changed_at", DateTime),
+    Column("deleted_at", DateTime),
     Index(None, "name"),
+    Index(None, "parent_id"),
 )
 
 METRICS = Table(
@@ -112,6 +191,15 @@ REQUESTS = Table(
     Index(None, "settled_at"),
 )
 
+PRINCIPALS = Table(  # people and services that act
+    "principals",
+    METADATA,
+    Column("name", String(200), primary_key=True),
+    Column("kind", String(20), nullable=False),  # person | service
+    Column("created_at", DateTime, nullable=False),
+    Column("disabled_at", DateTime),
+)
+
 TOKENS = Table(
     "tokens",
     METADATA,
@@ -123,6 +211,8 @@ TOKENS = Table(
     Column("created_at", DateTime, nullable=False),
     Column("expires_at", DateTime),
     Column("revoked_at", DateTime),
+    Column("principal", ForeignKey("principals.name")),
+    Column("role", String(20)),  # reader | writer | evaluator | admin; null where the scopes say all
 )
 
 AUDIT = Table(
@@ -134,6 +224,8 @@ AUDIT = Table(
     Column("act", String(50), nullable=False),
     Column("target", String(400), nullable=False),
     Column("details", JSON, nullable=False),
+    Column("number", Integer, nullable=False, unique=True),  # 1, 2, 3 … in the order of the acts
+    Column("digest", String(64), nullable=False),  # over this row and the digest of the row before
     Index(None, "at"),
 )
 

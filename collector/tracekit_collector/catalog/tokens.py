@@ -15,11 +15,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, func, insert, select, update
 
 from tracekit.errors import NotFoundError, UsageError
+from tracekit_collector.catalog import principals
+from tracekit_collector.catalog.attempts import attempted
 from tracekit_collector.catalog.audit import note
-from tracekit_collector.catalog.tables import TOKENS
+from tracekit_collector.catalog.roles import ROLES, Right, rights, scopes_of
+from tracekit_collector.catalog.tables import PRINCIPALS, TOKENS
 
 Transaction = Callable[[], AbstractContextManager[Connection]]
 
@@ -39,6 +42,9 @@ class Token:
         created_at: UTC.
         expires_at: When it ends by itself, UTC; `None` for never.
         revoked_at: When it was revoked, UTC.
+        principal: The person or service that acts with it; `None` for a token of before there were any.
+        role: One of `roles.ROLES`; `None` where the scopes say all.
+        disabled_at: When its principal was disabled, UTC.
     """
 
     id: str
@@ -49,13 +55,28 @@ class Token:
     created_at: datetime.datetime
     expires_at: datetime.datetime | None
     revoked_at: datetime.datetime | None
+    principal: str | None = None
+    role: str | None = None
+    disabled_at: datetime.datetime | None = None
 
     @property
     def state(self) -> str:
-        """`active`, `expired` or `revoked`."""
+        """`active`, `expired`, `revoked`, or `disabled` where its principal is."""
         if self.revoked_at is not None:
             return "revoked"
+        if self.disabled_at is not None:
+            return "disabled"
         return "expired" if self.expires_at is not None and self.expires_at <= _now() else "active"
+
+    @property
+    def rights(self) -> frozenset[Right]:
+        """What it allows."""
+        return rights(self.role, self.scopes)
+
+    @property
+    def actor(self) -> str:
+        """How the audit log names who acts with it."""
+        return f"token:{self.id}" if self.principal is None else f"principal:{self.principal}"
 
 
 class Tokens:
@@ -77,23 +98,33 @@ class Tokens:
         scopes: Iterable[str] = ("write",),
         project: str | None = None,
         expires_at: datetime.datetime | None = None,
+        role: str | None = None,
+        principal: str | None = None,
+        kind: principals.Kind = "person",
     ) -> tuple[str, Token]:
         """Make a token, and take that down in the audit log.
 
         Args:
             name: What it is for.
-            scopes: Of `write`, `read` and `admin`.
+            scopes: Of `write`, `read` and `admin`; not looked at where there is a role.
             project: The one project that it is for; all when not given.
             expires_at: When it ends by itself, UTC.
+            role: One of `roles.ROLES`.
+            principal: Who acts with it; made where there is none of that name.
+            kind: What a principal that is made is: `person` or `service`.
 
         Returns:
             The token itself, which nothing can tell again, and its row.
 
         Raises:
-            UsageError: The name is empty, a scope is unknown, or an admin token is tied to a project.
+            UsageError: The name is empty, a scope or the role is unknown, an admin token is tied to a project, or
+                the principal is disabled.
         """
-        wanted = tuple(scope for scope in SCOPES if scope in set(scopes))
-        unknown = sorted(set(scopes) - set(SCOPES))
+        if role is not None and role not in ROLES:
+            raise UsageError(f"a token's role is one of {', '.join(ROLES)}, not {role!r}")
+        asked = set(scopes) if role is None else set(scopes_of(role))
+        wanted = tuple(scope for scope in SCOPES if scope in asked)
+        unknown = sorted(asked - set(SCOPES))
         if not name.strip():
             raise UsageError("a token needs a name that says what it is for")
         if unknown or not wanted:
@@ -111,10 +142,15 @@ class Tokens:
             "project": project,
             "created_at": _now(),
             "expires_at": expires_at,
+            "principal": principal,
+            "role": role,
         }
+        details: dict[str, object] = {"name": name, "scopes": list(wanted), "project": project}
+        details |= {key: value for key, value in {"principal": principal, "role": role}.items() if value is not None}
+        if principal is not None:
+            attempted(self._transaction, lambda connection: principals.ensure(connection, principal, kind))
         with self._transaction() as connection:
             connection.execute(insert(TOKENS).values(**row))
-            details = {"name": name, "scopes": list(wanted), "project": project}
             note(connection, "token.create", f"token {key}", details)
         return token, self.find(key)
 
@@ -142,10 +178,10 @@ class Tokens:
             NotFoundError: There is none, or several active ones have the name.
         """
         with self._reading() as connection:
-            row = connection.execute(select(TOKENS).where(TOKENS.c.id == key)).first()
+            row = connection.execute(_tokens().where(TOKENS.c.id == key)).first()
             if row is not None:
                 return _token(row)
-            named = [_token(row) for row in connection.execute(select(TOKENS).where(TOKENS.c.name == key))]
+            named = [_token(row) for row in connection.execute(_tokens().where(TOKENS.c.name == key))]
         active = [token for token in named if token.revoked_at is None]
         if len(active) > 1:
             raise NotFoundError(f"several tokens are called {key!r}: {', '.join(token.id for token in active)}")
@@ -156,7 +192,7 @@ class Tokens:
     def list(self) -> Sequence[Token]:
         """Every token that was ever made, oldest first."""
         with self._reading() as connection:
-            rows = connection.execute(select(TOKENS).order_by(TOKENS.c.created_at, TOKENS.c.id))
+            rows = connection.execute(_tokens().order_by(TOKENS.c.created_at, TOKENS.c.id))
             return [_token(row) for row in rows]
 
     def any(self) -> bool:
@@ -170,6 +206,11 @@ def digest(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 
 
+def _tokens() -> Select[Any]:
+    joined = TOKENS.c.principal == PRINCIPALS.c.name
+    return select(TOKENS, PRINCIPALS.c.disabled_at).outerjoin(PRINCIPALS, joined)
+
+
 def _token(row: Row[Any]) -> Token:
     return Token(
         id=row.id,
@@ -180,6 +221,9 @@ def _token(row: Row[Any]) -> Token:
         created_at=row.created_at,
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
+        principal=row.principal,
+        role=row.role,
+        disabled_at=row.disabled_at,
     )
 
 

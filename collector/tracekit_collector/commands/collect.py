@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import logging
 import signal
 import sys
@@ -166,7 +165,7 @@ def _collector(store: Store, arguments: argparse.Namespace, stack: ExitStack) ->
         limits=Limits(max_body=int(arguments.max_body * (1 << 20)), backlog=int(arguments.max_backlog * (1 << 20))),
         certificate=_certificate(arguments.tls_cert, arguments.tls_key),
         origins=_origins(setting("cors_origins", arguments.cors_origins) or ""),
-        authorise=Access(store.catalog).authorise,
+        authorise=Access(store.catalog).admit,
         pipeline=pipeline if len(pipeline) else None,
         forwarders=[forwarder] if targets else [],
     )
@@ -180,10 +179,10 @@ def _collector(store: Store, arguments: argparse.Namespace, stack: ExitStack) ->
 
 def _check_access(store: Store, arguments: argparse.Namespace) -> None:
     """Leave no door open to other machines that nobody has said to leave open."""
-    from tracekit_collector.access import Access
+    from tracekit_collector.access import Access, is_loopback
 
     host = setting("host", arguments.host) or "127.0.0.1"
-    if _is_loopback(host):
+    if is_loopback(host):
         return
     if not Access(store.catalog).required:
         if not (arguments.insecure or switch("insecure")):
@@ -255,10 +254,3 @@ def _origins(text: str) -> list[str]:
         if each != "*" and not each.startswith(("http://", "https://")):
             raise SettingError(f"an origin is like https://app.example.com, not {each!r}")
     return found
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

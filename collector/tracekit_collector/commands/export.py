@@ -49,7 +49,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     if (arguments.target is None) == (arguments.endpoint is None):
         raise UsageError("give either a TARGET to write or an --endpoint to send to")
-    since = _time(arguments.since)
+    since = moment(arguments.since)
     headers = dict(_header(each) for each in arguments.header)
     with Store.open(arguments.store, create=False) as store:
         store.settle()
@@ -79,7 +79,8 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _time(text: str | None) -> datetime.datetime | None:
+def moment(text: str | None) -> datetime.datetime | None:
+    """The time that `--since` names, in UTC without a zone."""
     if text is None:
         return None
     try:

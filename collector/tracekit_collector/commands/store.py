@@ -25,6 +25,7 @@ def command() -> Command:
             "tracekit store check --store ./traces",
             "tracekit store retain --days 30 --size 20gb --dry-run",
             "tracekit store renormalise",
+            "tracekit store migrate --to postgresql+psycopg://tracekit@db.example/tracekit",
         ),
     )
 
@@ -54,6 +55,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     actions.add_parser("reprice", help="reckon what calls cost again, by the price list that is installed")
     for action in actions.choices.values():
         add_store_option(action)
+    from tracekit_collector.commands._store_migrate import add_migrate
+
+    add_migrate(actions)
 
 
 def _add_keep_hours(parser: argparse.ArgumentParser, default: int) -> None:
@@ -71,8 +75,11 @@ def _add_dry_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from tracekit_collector.commands import _store_migrate
     from tracekit_collector.store import Store
 
+    if arguments.action == "migrate":
+        return _store_migrate.run(arguments)
     actions: dict[str, Callable[[Store, argparse.Namespace], int]] = {
         "info": _info,
         "check": _check,

@@ -1,0 +1,114 @@
+"""Twenty processes at one catalog at once, in SQLite and in PostgreSQL."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import multiprocessing
+import threading
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, select
+
+from tracekit_collector.catalog import Catalog, database
+from tracekit_collector.catalog.tables import ALIAS_MOVES
+
+PROCESSES = 20
+FACTS: dict[str, dict[str, object]] = {"code": {}, "parameters": {}, "prompts": {}, "dependencies": {}}
+
+
+def at_once(work: object, url: str, folder: Path, count: int = PROCESSES) -> None:
+    """Run `work(url, folder, part)` in so many processes that begin together; each has to end well."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pytest", "tracekit_collector.catalog"])
+    barrier = context.Barrier(count)
+    workers = [context.Process(target=_begin, args=(work, barrier, url, folder, part)) for part in range(count)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(90)
+    assert [worker.exitcode for worker in workers] == [0] * count
+
+
+def _begin(work: object, barrier: Barrier, url: str, folder: Path, part: int) -> None:
+    catalog = Catalog(url, lock=folder / f"{part}.lock")  # each on a machine of its own, as it were
+    barrier.wait(60)
+    work(catalog, part)  # type: ignore[operator]
+    catalog.close()
+
+
+def _register(catalog: Catalog, part: int) -> None:
+    """Each its own version, one that all have, and an alias moved to each."""
+    for digest, label in ((f"{part:064x}", f"own-{part}"), ("f" * 64, "shared")):
+        version = catalog.agents.register("bot", digest=digest, label=label, **FACTS)
+        catalog.agents.set_alias("bot", "production", version)
+    catalog.agents.see("bot", "seen by all")
+
+
+@pytest.mark.timeout(180)
+def test_numbers_are_dense_digests_unique_and_the_history_of_an_alias_is_whole(
+    catalog: Catalog, catalog_url: str, tmp_path: Path
+) -> None:
+    at_once(_register, catalog_url, tmp_path)
+    versions = catalog.agents.versions("bot")
+    assert [version.number for version in versions] == list(range(1, PROCESSES + 3))
+    digests = [version.digest for version in versions if version.digest is not None]
+    assert sorted(digests) == sorted({*(f"{part:064x}" for part in range(PROCESSES)), "f" * 64})
+    with catalog.reading() as connection:
+        moves = connection.execute(select(ALIAS_MOVES).order_by(ALIAS_MOVES.c.id)).all()
+    ids = {version.id for version in versions if version.digest is not None}
+    assert {move.version_id for move in moves} == ids
+    # Every move that changed something is there: no two in a row are to the same version, and the last one holds.
+    assert all(one.version_id != two.version_id for one, two in itertools.pairwise(moves))
+    assert catalog.agents.aliases("bot")["production"].id == moves[-1].version_id
+    acts = [act.act for act in catalog.audit.list()]
+    assert acts.count("version.register") == PROCESSES + 1
+    assert acts.count("version.see") == 1
+    assert acts.count("alias.move") == len(moves)
+    assert catalog.audit.verify().fault is None
+
+
+def _everything(catalog: Catalog, part: int) -> None:
+    catalog.datasets.add("cases", digest=f"{part:064x}", cases=part, splits={})
+    catalog.tokens.create(f"ci {part}", role="writer", principal=f"service-{part % 3}", kind="service")
+    catalog.runs.create("nightly", kind="eval")
+    catalog.add_requests([f"{number:032x}" for number in range(50)], settled_at=datetime.datetime(2026, 1, 1))
+
+
+@pytest.mark.timeout(180)
+def test_datasets_tokens_runs_and_requests_made_at_once_are_all_there(
+    catalog: Catalog, catalog_url: str, tmp_path: Path
+) -> None:
+    at_once(_everything, catalog_url, tmp_path, 8)
+    assert [version.number for version in catalog.datasets.versions("cases")] == list(range(1, 9))
+    assert len(catalog.tokens.list()) == len(catalog.runs.list()) == 8
+    assert [principal.name for principal in catalog.principals.list()] == ["service-0", "service-1", "service-2"]
+    assert catalog.count_requests() == 50
+    assert catalog.audit.verify().fault is None
+
+
+@pytest.mark.parametrize("older", [True, False])
+def test_those_who_open_a_catalog_at_once_migrate_it_once(catalog_url: str, tmp_path: Path, older: bool) -> None:
+    """In PostgreSQL each has a lock file of its own, as on a machine of its own."""
+    if older:
+        engine = create_engine(catalog_url)
+        with engine.begin() as connection:
+            database.migrate(connection, "002")
+        engine.dispose()
+    own = catalog_url.startswith("postgresql")
+    faults: list[Exception] = []
+
+    def come(part: int) -> None:
+        try:
+            Catalog(catalog_url, lock=tmp_path / (f"{part}.lock" if own else "lock")).close()
+        except Exception as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=come, args=(part,)) for part in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
