@@ -204,12 +204,29 @@ METRICS = pa.schema(
     ]
 )
 
+POINTS = pa.schema(
+    [
+        ("date", pa.date32()),  # UTC date of time
+        ("run_id", _TEXT),
+        ("name", _TEXT),
+        ("step", _INT),
+        ("value", _REAL),  # NaN and infinities are themselves; null where it is unknown
+        ("time", _TIME),
+        ("time_ns", _INT),
+        ("writer", _TEXT),  # the process's part in the run that said it
+        ("place", _INT),  # which of the writer's points it is, from 0
+        ("received_at", _TIME),
+        ("schema_version", pa.int32()),
+    ]
+)
+
 TABLES: dict[str, pa.Schema] = {
     "spans": SPANS,
     "logs": LOGS,
     "inferences": INFERENCES,
     "scores": SCORES,
     "metrics": METRICS,
+    "points": POINTS,
 }
 
 # By what rows are sorted.
@@ -219,6 +236,7 @@ TIMES: dict[str, str] = {
     "inferences": "time",
     "scores": "time",
     "metrics": "time_ns",
+    "points": "time_ns",
 }
 
 # What makes a row itself: a second row with the same key replaces the first.
@@ -228,4 +246,5 @@ KEYS: dict[str, tuple[str, ...]] = {
     "inferences": ("request_id",),
     "scores": ("score_id",),
     "metrics": ("metric_id",),
+    "points": ("writer", "place"),
 }

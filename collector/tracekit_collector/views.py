@@ -310,6 +310,7 @@ VIEWS: dict[str, str] = {
     "logs": "SELECT * FROM lake_logs",
     "scores": "SELECT * FROM lake_scores",
     "metrics": "SELECT * FROM lake_metrics",
+    "points": "SELECT * FROM lake_points",
     **log_views.VIEWS,
     **call_views(told=True),
     "sessions": _SESSIONS,

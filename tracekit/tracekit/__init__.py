@@ -15,13 +15,16 @@ from tracekit._spans import Span, current_span, span, trace_id
 from tracekit.instrumentation import instrument
 from tracekit.propagation import carry, extract, inject
 from tracekit.sampling import keep
+from tracekit.tracking import Run, current_run, run
 
 __all__ = [
     "Attachment",
+    "Run",
     "Span",
     "agent",
     "carry",
     "case",
+    "current_run",
     "current_span",
     "embedding",
     "extract",
@@ -34,6 +37,7 @@ __all__ = [
     "metadata",
     "register_agent",
     "retriever",
+    "run",
     "score",
     "session",
     "shutdown",
