@@ -73,7 +73,7 @@ def gate_rows(
         baseline: The run to compare with.
         calibrations: Gives a score's calibration, as figures by name; without it, none is known.
         pairing: Which case is which, where more cases were planned than the candidate has rows of.
-        tested: The checks of scores against the baseline, where they were made otherwise.
+        tested: The checks of scores and of increases, where they were made otherwise.
     """
     relative = [rule for rule in policy.scores if rule.relative]
     if baseline is None and (relative or any("increase" in limits for limits in policy.budgets.values())):
@@ -91,11 +91,12 @@ def gate_rows(
         if not policy.allow_judge_change:
             checks += [each for rule in relative if (each := judge_check(rule.name, baseline, candidate)) is not None]
         checks += score_checks(relative, found.scores, policy) if tested is None else tested
-        checks += budget_checks(policy, candidate, found.measures)
+        checks += budget_checks(policy, candidate, found.measures, increases=tested is None)
     else:
         checks += budget_checks(policy, candidate, {})
     absolute = [rule for rule in policy.scores if rule.at_least is not None or rule.at_most is not None]
-    checks += [level_check(rule, candidate, alpha=policy.alpha, tests=len(absolute)) for rule in absolute]
+    if tested is None:
+        checks += [level_check(rule, candidate, alpha=policy.alpha, tests=len(absolute)) for rule in absolute]
     checks += golden_checks(policy, candidate)
     run = None if baseline is None else baseline.run
     return GateResult(candidate.run, run, tuple(sorted(checks, key=_order)), policy.digest)

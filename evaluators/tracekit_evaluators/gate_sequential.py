@@ -1,15 +1,14 @@
 """The sequential gate: cases are judged in random order, a batch at a time, until the verdict is certain.
 
-Each gated score has two bettors, one against "worse by the margin or more", one against "not worse by more than the
-margin" (`statistics.sequential`). The gate passes once the first holds 1/alpha for every score, and fails once the
-second holds m/alpha for one of m scores. Whenever one looks, either happens wrongly with a probability of at most
+Each thing that is asked of scores has two bettors, one for it and one against it (`gate_bets`): against the baseline,
+of the mean, of an increase of what the traces take. The gate passes once the first holds 1/alpha for all, and fails
+once the second holds m/alpha for one of m. Whenever one looks, either happens wrongly with a probability of at most
 alpha.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,12 +18,10 @@ from tracekit.errors import UsageError
 from tracekit_evaluators._gate_checks import golden_checks, golden_of
 from tracekit_evaluators.clustering import case_rows, find_clusters
 from tracekit_evaluators.gate import calibration, gate_rows, with_sequential
-from tracekit_evaluators.gate_policy import Policy, ScoreRule
-from tracekit_evaluators.gate_result import FAIL, INCONCLUSIVE, PASS, Check, GateResult
-from tracekit_evaluators.paired_scores import PairedScore, PairedScores
+from tracekit_evaluators.gate_bets import Book, wagers_of
+from tracekit_evaluators.gate_policy import Policy
+from tracekit_evaluators.gate_result import FAIL, PASS, GateResult
 from tracekit_evaluators.pairing import Pairing, RunRows, pair, read_run
-from tracekit_evaluators.statistics import EProcess
-from tracekit_evaluators.verdict import amount, figure
 
 if TYPE_CHECKING:
     from tracekit_collector.catalog import RunRecord
@@ -33,39 +30,6 @@ if TYPE_CHECKING:
 
 JudgeSome = Callable[[Sequence[str]], RunRows]
 _READ_AT_ONCE = 5_000
-
-
-@dataclass
-class _Bets:
-    """The two bettors of one score."""
-
-    rule: ScoreRule
-    reach: float
-    better: EProcess = field(init=False)
-    worse: EProcess = field(init=False)
-    total: float = 0.0
-    cases: int = 0
-
-    def __post_init__(self) -> None:
-        margin = self.rule.margin or 0.0
-        if margin >= self.reach:
-            raise UsageError(f"the margin {margin:g} of {self.rule.name} is as wide as the score can differ")
-        self.better = EProcess(mean=-margin, low=-self.reach, high=self.reach)
-        self.worse = EProcess(mean=margin, low=-self.reach, high=self.reach)
-
-    def take(self, differences: Sequence[float], *, largest: int) -> None:
-        """Bet on a source's cases at once, weighted so that each case counts the same."""
-        if differences:
-            mean = sum(differences) / len(differences)
-            self.better.add(mean, weight=len(differences) / largest)
-            self.worse.add(-mean, weight=len(differences) / largest)
-            self.total += sum(differences)
-            self.cases += len(differences)
-
-    def verdict(self, alpha: float, tests: int) -> str:
-        if self.worse.best >= tests / alpha:
-            return FAIL
-        return PASS if self.better.best >= 1 / alpha else INCONCLUSIVE
 
 
 def sequential_gate(
@@ -87,8 +51,7 @@ def sequential_gate(
     Args:
         store: An open store.
         run: The run to judge, which may have no score yet.
-        policy: What must hold. Scores that are no shares need a `range`; `at_least`, `at_most` and `increase`, which
-            are for a fixed number of cases, are refused.
+        policy: What must hold. Scores that are no shares need a `range`, and a budget's `increase` needs a `max`.
         baseline: The run to compare with, all of its cases scored.
         plan: What the run is going to judge; what it has scored where there is none.
         judge_some: Judges the traces of these ids into the run; nothing is judged where it is not given.
@@ -100,7 +63,7 @@ def sequential_gate(
     """
     if batch < 1:
         raise UsageError(f"a batch has at least 1 case, not {batch}")
-    _check(policy)
+    wagers_of(policy)  # what cannot be bet on is said before anything is read
     before = read_run(store, baseline)
     planned = read_run(store, run) if plan is None else _planned(store, run, plan.ids)
 
@@ -142,13 +105,12 @@ def sequential_gate_rows(
         calibrations: Gives a score's calibration.
     """
     pairing = pair(baseline, planned)
+    wagers = wagers_of(policy)
     first, units = _order(pairing, planned, policy, seed)
     traces: dict[str, list[str]] = {}
     for trace_id, key in pairing.candidate.items():
         traces.setdefault(key, []).append(trace_id)
     largest = max(map(len, units), default=1)
-    rules = [rule for rule in policy.scores if rule.relative]
-    bets: dict[str, _Bets] = {}
     judged: list[str] = []
     groups = [[first]] if first else []
     groups += _batches(units, batch)
@@ -157,38 +119,26 @@ def sequential_gate_rows(
         keys = [key for unit in group for key in unit]
         judged += keys
         candidate = judge([trace for key in keys for trace in traces.get(key, ())])
-        scores = PairedScores(baseline, _only(candidate, judged, pairing), pairing).scores
+        book = Book(baseline, _only(candidate, judged, pairing), pairing)
         if not (first and place == 0):
-            _bet(bets, rules, scores, group, largest)
+            for wager in wagers:
+                wager.take(book, group, largest)
         failed = any(check.verdict == FAIL for check in golden_checks(policy, candidate))
-        known = [bets.get(rule.name) for rule in rules]
-        verdicts = [INCONCLUSIVE if each is None else each.verdict(policy.alpha, len(rules)) for each in known]
+        verdicts = [wager.verdict(policy.alpha, len(wagers)) for wager in wagers]
         if (failed and first) or FAIL in verdicts or all(each == PASS for each in verdicts):
             break
     total = len(first) + sum(map(len, units))
     seen = _only(candidate, judged, pairing)
-    checks = [_score_check(rule, bets.get(rule.name), seen, policy, len(rules)) for rule in rules]
+    book = Book(baseline, seen, pairing)
     result = gate_rows(
         seen,
         policy=policy,
         baseline=baseline,
         calibrations=None if calibrations is None else partial(calibrations, seen),
         pairing=pairing,
-        tested=checks,
+        tested=[wager.check(book, policy.alpha, len(wagers)) for wager in wagers],
     )
     return with_sequential(result, {"judged": len(judged), "cases": total, "seed": seed, "batch": batch})
-
-
-def _check(policy: Policy) -> None:
-    fixed = [rule.name for rule in policy.scores if rule.at_least is not None or rule.at_most is not None]
-    fixed += [f"budgets.{name}.increase" for name, limits in policy.budgets.items() if "increase" in limits]
-    if fixed:
-        raise UsageError(
-            f"{', '.join(fixed)}: at_least, at_most and increase are for a fixed number of cases; "
-            "leave them out, or gate without --sequential"
-        )
-    if not any(rule.relative for rule in policy.scores):
-        raise UsageError("a sequential gate needs a score with a margin, or with test: superiority")
 
 
 def _planned(store: Store, run: RunRecord, ids: Sequence[str]) -> RunRows:
@@ -203,7 +153,9 @@ def _planned(store: Store, run: RunRecord, ids: Sequence[str]) -> RunRows:
 
 def _order(pairing: Pairing, planned: RunRows, policy: Policy, seed: int) -> tuple[list[str], list[list[str]]]:
     """Golden cases, and the others in random order, those that share a source together."""
-    both, _, _ = pairing.keys()
+    both, _, added = pairing.keys()
+    if any(rule.at_least is not None or rule.at_most is not None for rule in policy.scores):
+        both = both + added  # a level is asked of all cases, whether or not the baseline has them
     golden = {f"case:{case}" for case in golden_of(policy, planned)}
     first = [key for key in both if key in golden]
     rest = [key for key in both if key not in golden]
@@ -232,32 +184,6 @@ def _batches(units: Sequence[list[str]], size: int) -> list[list[list[str]]]:
     return found
 
 
-def _bet(
-    bets: dict[str, _Bets],
-    rules: Sequence[ScoreRule],
-    scores: Mapping[str, PairedScore],
-    group: Sequence[Sequence[str]],
-    largest: int,
-) -> None:
-    for rule in rules:
-        score = scores.get(rule.name)
-        if score is None:
-            continue
-        if rule.name not in bets:
-            bets[rule.name] = _Bets(rule, _reach(rule, score))
-        better = {key: score.sign * each for key, each in zip(score.keys, score.differences, strict=True)}
-        for unit in group:
-            bets[rule.name].take([better[key] for key in unit if key in better], largest=largest)
-
-
-def _reach(rule: ScoreRule, score: PairedScore) -> float:
-    if rule.range is not None:
-        return rule.range[1] - rule.range[0]
-    if score.yes_no:
-        return 1.0
-    raise UsageError(f"{rule.name} is a number: say what it can be, as `range: [0, 1]` in the policy")
-
-
 def _only(run: RunRows, keys: Sequence[str], pairing: Pairing) -> RunRows:
     """A run as far as it has been looked at."""
     wanted = set(keys)
@@ -265,36 +191,6 @@ def _only(run: RunRows, keys: Sequence[str], pairing: Pairing) -> RunRows:
     rows = tuple(row for row in run.rows if row.get("name") is not None and str(row.get("trace_id")) in kept)
     traces = {trace_id: row for trace_id, row in run.traces.items() if trace_id in kept}
     return RunRows(run.run, rows, traces, run.cases, run.models, run.tools)
-
-
-def _score_check(rule: ScoreRule, bets: _Bets | None, run: RunRows, policy: Policy, tests: int) -> Check:
-    group = run.groups.get(rule.name)
-    kind = "number" if group is None else group.kind
-    wanted = "better than the baseline" if rule.superior else f"at most {amount(rule.margin, kind=kind)} worse"
-    asked = f"{rule.name}: {wanted.replace(' %', ' pt')}"
-    if bets is None or not bets.cases:
-        return Check(asked, "score", INCONCLUSIVE, "no case that both runs have was scored")
-    sign = -1.0 if group is not None and group.direction == "minimize" else 1.0
-    value = sign * bets.total / bets.cases
-    verdict = bets.verdict(policy.alpha, tests)
-    held = bets.worse.best if verdict == FAIL else bets.better.best
-    needed = (tests if verdict == FAIL else 1) / policy.alpha
-    said = (
-        f"{amount(value, kind=kind, signed=True)} over {bets.cases} cases "
-        f"(e-value {figure(held)}, {figure(needed)} needed)"
-    )
-    figures = {
-        "score": rule.name,
-        "value": value,
-        "n": bets.cases,
-        "margin": rule.margin,
-        "alpha": policy.alpha,
-        "e_no_worse": bets.better.best,
-        "e_worse": bets.worse.best,
-        "needed": needed,
-        "method": "betting e-processes",
-    }
-    return Check(asked, "score", verdict, said, figures)
 
 
 def begin(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import math
-import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,6 +39,13 @@ from tracekit_evaluators.calibration.probabilities import (
     reliability_table,
 )
 
+_spec = importlib.util.spec_from_file_location("agreement_oracles", Path(__file__).with_name("agreement_oracles.py"))
+assert _spec is not None
+assert _spec.loader is not None
+oracles = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(oracles)
+RECORDED = json.loads(Path(__file__).with_name("agreement_oracles.json").read_text(encoding="utf-8"))
+
 labels = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=60)
 
 
@@ -60,17 +69,32 @@ def test_kappas_are_those_of_statsmodels_and_sklearn(seed: int) -> None:
         assert cohen_kappa(ratings, weights=weights).value == pytest.approx(theirs, abs=1e-9)
 
 
+@pytest.mark.parametrize("name", sorted(oracles.TABLES))
+def test_agreement_is_what_irrcac_says_to_a_billionth(name: str) -> None:
+    """Its answers are recorded; `agreement_oracles` says how they were made."""
+    one, two = oracles.table(name)
+    theirs, ratings = RECORDED["agreement"][name], Ratings(one, two)
+    pairs = list(zip(one, two, strict=True))
+    found = {
+        "gwet identity": gwet_ac1(ratings),
+        "conger identity": cohen_kappa(ratings),
+        "conger linear": cohen_kappa(ratings, weights="linear"),
+        "conger quadratic": cohen_kappa(ratings, weights="quadratic"),
+        "krippendorff identity": krippendorff_alpha(pairs),
+        "krippendorff quadratic": krippendorff_alpha(pairs, measurement="interval"),
+    }
+    if len({*one, *two}) == 2:
+        found["bp identity"] = pabak(ratings)
+    assert {key: each.value for key, each in found.items()} == pytest.approx(
+        {key: theirs[key] for key in found}, abs=1e-9
+    )
+
+
 @pytest.mark.parametrize("seed", range(3))
-def test_ac1_and_alpha_are_those_of_irrcac_and_krippendorff(seed: int) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        raw = pytest.importorskip("irrCAC.raw")
-        krippendorff = pytest.importorskip("krippendorff")
-        pandas = pytest.importorskip("pandas")
-        one, two = tables(seed)
-        theirs = raw.CAC(pandas.DataFrame({"a": one, "b": two})).gwet()["est"]["coefficient_value"]
-    # irrCAC rounds to five digits.
-    assert gwet_ac1(Ratings(one, two)).value == pytest.approx(theirs, abs=6e-6)
+def test_alpha_is_that_of_the_package_krippendorff(seed: int) -> None:
+    import krippendorff
+
+    one, two = tables(seed)
     generator = np.random.default_rng(seed)
     matrix = np.array([one, two, tables(seed + 100)[0]], dtype=float)
     matrix[generator.random(matrix.shape) < 0.25] = np.nan

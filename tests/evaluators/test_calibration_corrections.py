@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +21,12 @@ from tracekit_evaluators.calibration.corrections import (
     rogan_gladen_difference,
 )
 
+_spec = importlib.util.spec_from_file_location("agreement_oracles", Path(__file__).with_name("agreement_oracles.py"))
+assert _spec is not None
+assert _spec.loader is not None
+oracles = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(oracles)
+RECORDED = json.loads(Path(__file__).with_name("agreement_oracles.json").read_text(encoding="utf-8"))
 Reals = np.ndarray
 
 
@@ -53,25 +62,18 @@ def held(
     return inside / rounds, naive / rounds, width
 
 
-def reference_ppi_plus_plus(y: Reals, f: Reals, rest: Reals) -> tuple[float, float, float]:
-    """PPI++ as ppi-python 0.2.3 defines it: λ from pooled variance, standard deviations without correction."""
-    n, total = len(y), len(rest)
-    pooled = np.concatenate([f, rest])
-    weight = np.mean((y - y.mean()) * (f - f.mean())) / ((1 + n / total) * pooled.var(ddof=1))
-    weight = min(1.0, max(0.0, float(weight)))
-    value = float(np.mean(weight * rest) + np.mean(y - weight * f))
-    half = 1.959964 * float(np.sqrt((weight * rest).var() / total + (y - weight * f).var() / n))
-    return value, value - half, value + half
-
-
-@pytest.mark.parametrize("n", [100, 150, 400])
-def test_ppi_is_that_of_ppi_python_to_a_thousandth(n: int) -> None:
-    generator = np.random.default_rng(n)
-    human, judged = drawn(generator, 2000)
-    found = ppi_mean(human[:n], judged[:n], judged[n:])
-    theirs = reference_ppi_plus_plus(human[:n], judged[:n], judged[n:])
-    assert (found.estimate.value, found.estimate.low, found.estimate.high) == pytest.approx(theirs, abs=1e-3)
-    assert found.estimate.value == pytest.approx(theirs[0], abs=1e-12)
+@pytest.mark.parametrize("kind", ["yes or no", "numbers"])
+@pytest.mark.parametrize("name", sorted(oracles.SAMPLES))
+def test_ppi_is_that_of_ppi_python_to_a_thousandth(name: str, kind: str) -> None:
+    """Its answers are recorded; `agreement_oracles` says how they were made. Below 100 labels our ends are wider."""
+    human, judged, rest = oracles.sample(name, yes_no=kind == "yes or no")
+    value, low, high = RECORDED["ppi"][f"{name}, {kind}"]
+    found = ppi_mean(human, judged, rest).estimate
+    assert found.value == pytest.approx(value, abs=1e-3)
+    if len(human) >= 100:
+        assert (found.low, found.high) == pytest.approx((low, high), abs=1e-3)
+    else:
+        assert high - low < found.high - found.low < 1.15 * (high - low)
 
 
 def test_ppi_holds_the_truth_where_the_judges_own_interval_does_not() -> None:

@@ -26,6 +26,8 @@ from tracekit_evaluators.calibration import (
 )
 from tracekit_evaluators.calibration.agreement import Ratings, cohen_kappa
 from tracekit_evaluators.calibration.record import duration
+from tracekit_evaluators.compare import compare
+from tracekit_evaluators.comparison import ScoreDifference
 from tracekit_evaluators.subject import Subject
 
 
@@ -390,3 +392,79 @@ def test_llmbars_kappa_between_the_two_orders_is_the_published_one(shared: Path,
     found = cohen_kappa(Ratings([one for one, _ in both], [two for _, two in both]))
     assert found.value == pytest.approx(published, abs=1e-4)
     assert found.low < published < found.high
+
+
+# What people would say, beside what judges say
+
+
+def test_compare_shows_what_people_would_say_until_the_calibration_ends(
+    store: Store,
+    labelled: Labelled,
+    recorder: Callable[[Path], Callable[..., str]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    record = recorder(store.location)
+    for place in range(60):
+        record(f"n{place}", output="good" if place % 3 else "bad", case=str(place), version="v2")
+    store.settle()
+    evaluate(store, judges=[says_good], name="second", agent="bot@2", progress=False)
+    at = ("--store", str(store.location))
+    assert compare_of(store).corrected is None
+    calibrate(store, "says_good", labels=labelled[1])
+    found = compare_of(store).corrected
+    assert sorted(found) == ["baseline", "candidate", "difference"]
+    assert found["baseline"]["method"] == "Rogan-Gladen, Lang-Reiczigel interval"
+    assert found["baseline"]["value"] == pytest.approx(0.4, abs=0.02)
+    assert found["baseline"]["naive"]["value"] == 0.5
+    assert found["baseline"]["low"] < 0.4 < found["baseline"]["high"]
+    assert found["difference"]["value"] == pytest.approx((40 - 30) / 60 / (20 / 24))
+    main(["compare", "first", "second", *at])
+    out = capsys.readouterr().out
+    assert "As people would say, by the judges' calibrations" in out
+    main(["runs", "show", "second", *at])
+    assert "says_good, as people would say: 60.0 % (" in capsys.readouterr().out
+    main(["runs", "show", "second", "--format", "json", *at])
+    assert json.loads(capsys.readouterr().out)["corrected"]["says_good"]["naive"]["value"] == pytest.approx(2 / 3)
+
+
+def test_a_calibration_that_expired_corrects_nothing_and_a_note_says_so(store: Store, labelled: Labelled) -> None:
+    evaluate(store, judges=[says_good], name="second", progress=False)
+    calibrate(store, "says_good", labels=labelled[1], expires="0h")
+    found = compare_of(store)
+    assert found.corrected is None
+    notes = compare(store, *(store.catalog.runs.find(name) for name in ("first", "second"))).notes
+    assert any("says_good is not corrected: its judge's calibration expired on" in note for note in notes)
+
+
+def test_a_judge_that_changed_is_not_corrected_and_a_note_says_so(store: Store, labelled: Labelled) -> None:
+    calibrate(store, "says_good", labels=labelled[1])
+    evaluate(store, judges=[says_fine.named("says_good")], name="second", progress=False)
+    found = compare_of(store).corrected
+    assert sorted(found) == ["baseline"]
+    notes = compare(store, *(store.catalog.runs.find(name) for name in ("first", "second"))).notes
+    assert any("says_good is not corrected: its judge has changed since it was calibrated" in note for note in notes)
+
+
+def test_items_of_one_session_count_together(tmp_path: Path, recorder: Callable[[Path], Callable[..., str]]) -> None:
+    """Twelve sessions of five alike answers: sixty labels say as much as about twelve."""
+    with Store.open(tmp_path / "sessions") as opened:
+        record = recorder(opened.location)
+        ids = [
+            record(f"t{place}", output="good" if place // 5 % 4 else "bad", case=str(place), session=f"s{place // 5}")
+            for place in range(60)
+        ]
+        evaluate(opened, judges=[says_good], name="first", progress=False)
+        rows = [{"trace_id": each, "name": "good", "value": place // 5 % 3 != 1} for place, each in enumerate(ids)]
+        found = calibrate(opened, "first", labels=lines(tmp_path / "labels.jsonl", rows))
+    assert found.run.summary["shared"] == "session"
+    rate = found.metrics["tpr"]
+    assert rate["method"].startswith("Wilson on the effective number of trials")
+    assert rate["effective_n"] < 12
+    assert rate["n"] == 40
+    assert "clusters" in found.metrics["agreement"]["method"]
+
+
+def compare_of(store: Store) -> ScoreDifference:
+    """How `says_good` differs between the runs first and second."""
+    found = compare(store, *(store.catalog.runs.find(name) for name in ("first", "second")))
+    return next(each for each in found.scores if each.name == "says_good")

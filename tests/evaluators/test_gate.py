@@ -12,11 +12,13 @@ import pytest
 
 from tracekit.errors import UsageError
 from tracekit_evaluators.gate import gate_rows
+from tracekit_evaluators.gate_bets import Claim
 from tracekit_evaluators.gate_formats import as_github, as_json, as_junit, as_markdown, as_text
 from tracekit_evaluators.gate_policy import EXAMPLE, policy_of, read_policy
 from tracekit_evaluators.gate_result import GateResult
 from tracekit_evaluators.gate_sequential import sequential_gate_rows
 from tracekit_evaluators.pairing import RunRows
+from tracekit_evaluators.statistics import e_values
 
 _spec = importlib.util.spec_from_file_location("compare_material", Path(__file__).with_name("test_compare.py"))
 assert _spec is not None
@@ -346,11 +348,96 @@ def test_a_golden_case_that_fails_ends_it_at_once() -> None:
     assert (found.verdict, asked) == ("FAIL", [1])
 
 
-def test_what_needs_a_fixed_number_of_cases_is_refused() -> None:
-    from tracekit_evaluators.gate_sequential import _check
+def test_a_floor_and_a_ceiling_are_certain_early_or_stay_open() -> None:
+    before, after = sides(0, 40, 460)  # 92 % pass
+    levels = {
+        name: sequential(before, after, scores={"ok": rule})
+        for name, rule in (
+            ("low", {"at_least": 0.8}),
+            ("near", {"at_least": 0.92}),
+            ("high", {"at_least": 0.99}),
+            ("ceiling", {"at_most": 0.8}),
+        )
+    }
+    told = {name: found.verdict for name, (found, _) in levels.items()}
+    assert told == {"low": "PASS", "near": "INCONCLUSIVE", "high": "FAIL", "ceiling": "FAIL"}
+    judged = {name: sum(asked) for name, (_, asked) in levels.items()}
+    assert judged["low"] < 150
+    assert judged["near"] == 500
+    assert max(judged["high"], judged["ceiling"]) < 200
+    check = next(each for each in levels["low"][0].checks if each.kind == "level")
+    assert check.name == "ok: at least 80.0 %"
+    assert check.figures["method"] == "betting e-processes"
 
-    with pytest.raises(UsageError, match="at_least, at_most and increase are for a fixed number"):
-        _check(policy(scores={"ok": {"at_least": 0.5}}))
+
+def test_a_floor_counts_cases_that_the_baseline_has_not() -> None:
+    before = run("a", {str(i): [True] for i in range(60)})
+    after = run("b", {str(i): [i < 60] for i in range(300)})
+    found, asked = sequential(before, after, scores={"ok": {"at_least": 0.5}}, min_pairing=0)
+    assert found.verdict == "FAIL"
+    assert sum(asked) < 200
+
+
+def test_an_increase_is_certain_early_where_its_most_is_known() -> None:
+    cases: dict[str, list[object]] = {str(i): [True] for i in range(400)}
+    before, same, slow = (run(name, cases, seconds=took) for name, took in (("a", 2.0), ("b", 2.0), ("c", 3.0)))
+    budget = {"scores": {}, "budgets": {"latency_s": {"increase": 0.2, "max": 5}}}
+    found = {name: sequential(before, side, **budget) for name, side in (("same", same), ("slow", slow))}
+    assert {name: each.verdict for name, (each, _) in found.items()} == {"same": "PASS", "slow": "FAIL"}
+    assert max(sum(asked) for _, asked in found.values()) < 200
+    assert "beside the limit over" in next(each.said for each in found["slow"][0].checks if each.verdict == "FAIL")
+
+
+@pytest.mark.parametrize(
+    ("more", "fault"),
+    [
+        ({"scores": {}, "golden": {"tag": "x"}}, "needs a score with a margin"),
+        ({"scores": {"ok": {"at_least": 1}}}, "is at an end of what it can be, 0 to 1"),
+        ({"scores": {"ok": {"margin": 1.5}}}, "is as wide as the score can differ"),
+        ({"budgets": {"cost_usd": {"increase": 0.1}}}, "give cost_usd a `max` too"),
+    ],
+)
+def test_what_no_bet_can_be_made_on_is_refused(more: dict[str, object], fault: str) -> None:
+    with pytest.raises(UsageError, match=fault):
+        sequential(*sides(0, 0, 40), **more)
+
+
+def test_a_claim_holds_what_the_e_process_of_its_numbers_holds() -> None:
+    values = np.random.default_rng(9).random(40)
+    claim = Claim(0.4, 0.0, 1.0)
+    for value in values:
+        claim.take([float(value)], largest=1)
+    held = (e_values(values, mean=0.4, low=0.0, high=1.0), e_values(-values, mean=-0.4, low=-1.0, high=0.0))
+    assert claim.holds.wealth == pytest.approx(held[0][-1])
+    assert claim.fails.wealth == pytest.approx(held[1][-1])
+    assert (claim.holds.best, claim.fails.best) == pytest.approx(tuple(max(1.0, each.max()) for each in held))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_looking_thirty_times_at_a_floor_a_ceiling_or_an_increase_errs_no_oftener_than_alpha() -> None:
+    """The truth lies at the limit, where both PASS and FAIL are errors; a z-test would err in over a fifth."""
+    generator = np.random.default_rng(8)
+    rounds = 1000
+    draws = {
+        "rates at 0.9": (lambda: (generator.random(300) < 0.9).astype(float), 0.9, 0.0, 1.0),
+        "stars at 4": (lambda: generator.choice([1.0, 3.0, 4.0, 5.0], 300, p=[0.1, 0.1, 0.3, 0.5]), 4.1, 1.0, 5.0),
+        "times a fifth above": (
+            lambda: 1.2 * generator.gamma(4, 0.5, 300) - np.minimum(generator.gamma(4, 0.6, 300), 20),
+            0.0,
+            -20.0,
+            1.2 * 20,
+        ),
+    }
+    for name, (draw, limit, low, high) in draws.items():
+        wrong = {"PASS": 0, "FAIL": 0}
+        for _ in range(rounds):
+            values = draw()
+            holds = e_values(values, mean=limit, low=low, high=high)[9::10]
+            fails = e_values(-values, mean=-limit, low=-high, high=-low)[9::10]
+            wrong["PASS"] += bool((holds >= 20).any())
+            wrong["FAIL"] += bool((fails >= 20).any())
+        assert max(wrong.values()) / rounds <= 0.05, name
 
 
 @pytest.mark.slow

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 
 from tracekit.errors import UsageError
 from tracekit_evaluators import statistics as ours
+from tracekit_evaluators.statistics.clusters import degrees_of_freedom, spread
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
+    import scipy.linalg
     import scipy.stats
     import statsmodels.api as sm
     from statsmodels.stats.contingency_tables import mcnemar
@@ -71,18 +73,40 @@ def test_mean_interval_equals_scipy() -> None:
     assert (found.value, found.low, found.high) == pytest.approx((values.mean(), low, high), abs=CLOSE)
 
 
-def test_clustered_mean_equals_statsmodels() -> None:
+def test_clustered_mean_equals_statsmodels_where_clusters_are_of_one_size() -> None:
     generator = np.random.default_rng(2)
-    clusters = generator.integers(0, 12, 90)
-    values = generator.normal(0, 1, 90) + clusters * 0.3
-    fit = sm.OLS(values, np.ones(90)).fit(
+    clusters = np.repeat(np.arange(12), 7)
+    values = generator.normal(0, 1, 84) + clusters * 0.3
+    fit = sm.OLS(values, np.ones(84)).fit(
         cov_type="cluster", cov_kwds={"groups": clusters, "use_correction": False}, use_t=True
     )
-    count = len(set(clusters.tolist()))
     found = ours.clustered_mean(values, clusters=clusters.tolist())
-    assert found.standard_error == pytest.approx(float(fit.bse[0]) * math.sqrt(count / (count - 1)), abs=CLOSE)
-    half = scipy.stats.t.ppf(0.975, count - 1) * found.standard_error
+    assert found.standard_error == pytest.approx(float(fit.bse[0]) * math.sqrt(12 / 11), abs=CLOSE)
+    half = scipy.stats.t.ppf(0.975, 11) * found.standard_error
     assert found.high == pytest.approx(values.mean() + half, abs=CLOSE)
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.3, 1.0])
+def test_clusters_of_unequal_size_get_the_error_and_degrees_of_the_whole_matrices(alike: float) -> None:
+    """CR2 and its degrees of freedom as Bell and McCaffrey write them, with n × n matrices."""
+    generator = np.random.default_rng(3)
+    codes = np.repeat(np.arange(8), [1, 1, 2, 3, 5, 8, 13, 21])
+    n, values = len(codes), generator.normal(size=len(codes))
+    hat = np.full((n, n), 1 / n)
+    error, columns = 0.0, []
+    for cluster in range(8):
+        inside = codes == cluster
+        size = int(inside.sum())
+        adjusted = np.real(scipy.linalg.inv(scipy.linalg.sqrtm(np.eye(size) - hat[np.ix_(inside, inside)])))
+        error += float(np.sum(adjusted @ (values - values.mean())[inside])) ** 2 / n**2
+        columns.append((np.eye(n) - hat)[:, inside] @ adjusted @ np.ones(size) / n)
+    omega = (1 - alike) * np.eye(n) + alike * (codes[:, None] == codes[None, :])
+    roots = np.linalg.eigvalsh(np.array(columns) @ omega @ np.array(columns).T)
+    found = spread(values, codes, 8)
+    assert found.standard_error == pytest.approx(math.sqrt(error), abs=CLOSE)
+    degrees = degrees_of_freedom(np.bincount(codes).astype(float), alike)
+    assert degrees == pytest.approx(max(1.0, float(roots.sum() ** 2 / np.square(roots).sum())), abs=1e-6)
+    assert degrees < 6
 
 
 def test_mean_of_cases_is_the_clustered_mean_when_repeats_are_balanced() -> None:

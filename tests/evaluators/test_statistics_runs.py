@@ -89,15 +89,26 @@ def test_a_ratio_has_no_interval_where_its_denominator_could_be_nothing() -> Non
     assert ours.ratio_of_means([1.0], denominators=[0.0]).value is None
 
 
-def test_a_few_clusters_are_bootstrapped_and_warned_of() -> None:
+def test_a_few_clusters_are_warned_of() -> None:
     groups = [i // 5 for i in range(30)]
     values = [float(i % 7 + 3 * (i // 5)) for i in range(30)]
     found = ours.clustered_mean(values, clusters=groups)
-    assert found.method == "wild cluster bootstrap (6 clusters, seed 0)"
+    assert found.method == "clustered Student t (6 clusters)"
     assert found.warning is not None
     assert found == ours.clustered_mean(values, clusters=groups)
     assert found.design_effect == pytest.approx(found.n / found.effective_n)
     assert ours.clustered_mean(values, clusters=list(range(30))).warning is None
+
+
+def test_skewed_clusters_are_drawn_whole() -> None:
+    groups = [i // 3 for i in range(60)]
+    values = [100.0 if i < 3 else float(i % 5) for i in range(60)]
+    found = ours.clustered_mean(values, clusters=groups)
+    assert found.method == "cluster bootstrap-t (20 clusters, seed 0)"
+    assert found.high - found.value > found.value - found.low
+    order = np.random.default_rng(1).permutation(60)
+    again = ours.clustered_mean([values[i] for i in order], clusters=[groups[i] for i in order])
+    assert (again.low, again.high) == pytest.approx((found.low, found.high))
 
 
 def test_cases_alike_within_their_source_count_as_one() -> None:

@@ -81,10 +81,7 @@ def accuracy(ratings: Ratings, *, level: float = 0.95) -> Estimate:
     same = [float(one == two) for one, two in zip(ratings.first, ratings.second, strict=True)]
     if ratings.clusters is None:
         return wilson_interval(sum(same), n=len(same), level=level)
-    cases: dict[Hashable, list[float]] = {}
-    for cluster, value in zip(ratings.clusters, same, strict=True):
-        cases.setdefault(cluster, []).append(value)
-    return proportion_of_cases(list(cases.values()), level=level)
+    return proportion_of_cases([[value] for value in same], clusters=ratings.clusters, level=level)
 
 
 def cohen_kappa(ratings: Ratings, *, weights: Weights | None = None, level: float = 0.95, seed: int = 0) -> Estimate:

@@ -2,7 +2,7 @@
 
 Where the labels are a random part of what the runs judged, PPI++ corrects with them; else, for yes-or-no judges, the
 calibration's TPR and TNR do (Rogan-Gladen). Without a calibration that counts for the judge's digest there is no
-correction.
+correction. Cases that share a session, a user or a document count together.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from tracekit.errors import UsageError
 from tracekit_evaluators.calibration.corrections import (
     FEWEST_LABELS,
     Corrected,
+    Counts,
     ppi_difference,
     ppi_mean,
     rogan_gladen,
@@ -21,11 +22,10 @@ from tracekit_evaluators.calibration.corrections import (
 )
 from tracekit_evaluators.calibration.labelled import Key, Row, Verdicts, verdicts_of
 from tracekit_evaluators.calibration.record import Calibration, calibration_of
+from tracekit_evaluators.calibration.sources import Sources, effective_count, facts_of_runs, several
 
 if TYPE_CHECKING:
     from tracekit_collector.store import Store
-
-Counts = tuple[int, int]
 
 
 def corrected_mean(store: Store, run: str, *, score: str | None = None) -> Corrected | None:
@@ -46,18 +46,24 @@ def corrected_mean(store: Store, run: str, *, score: str | None = None) -> Corre
         return None
     labelled = _labelled(found, store)
     values = {_key(row): value for row in verdicts.rows if (value := _value(row, found.kind)) is not None}
+    sources = Sources(verdicts.rows, facts_of_runs(store, verdicts.runs))
+    source = {_key(row): sources.of(row) for row in verdicts.rows}
     inside = [key for key in values if key in labelled]
+    outside = [key for key in values if key not in labelled]
     if len(inside) >= FEWEST_LABELS and _is_random(found, labelled):
         return ppi_mean(
             [float(labelled[key]["human"]) for key in inside],
             [values[key] for key in inside],
-            [value for key, value in values.items() if key not in labelled],
+            [values[key] for key in outside],
             probabilities=_probabilities([labelled[key] for key in inside]),
+            clusters=several([source[key] for key in (*inside, *outside)]),
         )
-    counts = _rates(found)
-    if counts is None:
+    counts = _rates(found, labelled)
+    if counts is None or not values:
         return None
-    return rogan_gladen(int(sum(values.values())), n=len(values), caught=counts[0], cleared=counts[1])
+    said = [value == 1.0 for value in values.values()]
+    n = effective_count(said, several([source[key] for key in values]))
+    return rogan_gladen(sum(said) / len(said) * n, n=n, caught=counts[0], cleared=counts[1])
 
 
 def corrected_difference(store: Store, baseline: str, candidate: str, *, score: str | None = None) -> Corrected | None:
@@ -85,18 +91,23 @@ def corrected_difference(store: Store, baseline: str, candidate: str, *, score: 
     if not pairs:
         raise UsageError(f"{baseline} and {candidate} share no case that both judged")
     labelled = _labelled(found, store)
-    both = [(one, two) for one, two in pairs if _key(one) in labelled and _key(two) in labelled]
-    judged = [(_number(one, found.kind), _number(two, found.kind)) for one, two in pairs]
+    both = [pair for pair in pairs if _key(pair[0]) in labelled and _key(pair[1]) in labelled]
+    rest = [pair for pair in pairs if _key(pair[0]) not in labelled or _key(pair[1]) not in labelled]
+    sources = Sources(after.rows, facts_of_runs(store, after.runs))
     if len(both) >= FEWEST_LABELS and _is_random(found, labelled):
-        there = {(_key(one), _key(two)) for one, two in both}
         return ppi_difference(
             [(float(labelled[_key(one)]["human"]), float(labelled[_key(two)]["human"])) for one, two in both],
             [(_number(one, found.kind), _number(two, found.kind)) for one, two in both],
-            [values for values, (one, two) in zip(judged, pairs, strict=True) if (_key(one), _key(two)) not in there],
+            [(_number(one, found.kind), _number(two, found.kind)) for one, two in rest],
             probabilities=_probabilities([labelled[_key(one)] for one, _ in both]),
+            clusters=several([sources.of(two) for _, two in (*both, *rest)]),
         )
-    counts = _rates(found)
-    return None if counts is None else rogan_gladen_difference(judged, caught=counts[0], cleared=counts[1])
+    counts = _rates(found, labelled)
+    if counts is None:
+        return None
+    judged = [(_number(one, found.kind), _number(two, found.kind)) for one, two in pairs]
+    clusters = several([sources.of(two) for _, two in pairs])
+    return rogan_gladen_difference(judged, caught=counts[0], cleared=counts[1], clusters=clusters)
 
 
 def _paired(before: Verdicts, after: Verdicts) -> list[tuple[Row, Row]]:
@@ -124,11 +135,22 @@ def _probabilities(items: Sequence[Mapping[str, Any]]) -> list[float] | None:
     return known if len(known) == len(items) else None
 
 
-def _rates(found: Calibration) -> tuple[Counts, Counts] | None:
+def _rates(found: Calibration, labelled: Mapping[Key, Mapping[str, Any]]) -> tuple[Counts, Counts] | None:
+    """The judge's TPR and TNR as counts of independent labels."""
     table: Any = found.run.summary.get("confusion")
     if table is None:
         return None
-    return (table["tp"], table["tp"] + table["fn"]), (table["tn"], table["tn"] + table["fp"])
+    sources = {
+        yes: [str(each.get("source")) for each in labelled.values() if bool(each["human"]) is yes]
+        for yes in (True, False)
+    }
+    right = {
+        yes: [bool(each["judged"]) is yes for each in labelled.values() if bool(each["human"]) is yes]
+        for yes in (True, False)
+    }
+    n = {yes: effective_count(right[yes], several(sources[yes])) for yes in (True, False)}
+    shares = {yes: sum(right[yes]) / len(right[yes]) if right[yes] else 0.0 for yes in (True, False)}
+    return (shares[True] * n[True], n[True]), (shares[False] * n[False], n[False])
 
 
 def _key(row: Row) -> Key:

@@ -81,7 +81,7 @@ def bridge(
     before, after = verdicts_of(store, old, score=score), verdicts_of(store, new, score=score)
     meeting = meet(after.rows, before.rows)
     pairs = [(item.human, item.judged) for item in meeting.items if item.human is not None]
-    cases = [item.case for item in meeting.items if item.human is not None]
+    cases = [item.source for item in meeting.items if item.human is not None]
     clusters = cases if len(set(cases)) < len(cases) else None
     found = step(pairs, kind=meeting.kind, clusters=clusters, margin=margin, seed=seed)
     told = {

@@ -15,10 +15,11 @@ from tracekit_evaluators.calibration.agreement import (
     pabak,
 )
 from tracekit_evaluators.calibration.alpha import Measurement, krippendorff_alpha
-from tracekit_evaluators.calibration.confusion import combined_rates, confusion
+from tracekit_evaluators.calibration.confusion import combined_rates, confusion, rates
 from tracekit_evaluators.calibration.corrections import Corrected, ppi_mean, rogan_gladen
 from tracekit_evaluators.calibration.correlation import intraclass_correlation, kendall, spearman
 from tracekit_evaluators.calibration.labelled import Labelled, Meeting, consensus
+from tracekit_evaluators.calibration.sources import effective_count, several
 from tracekit_evaluators.statistics import Estimate, paired_difference
 
 FEWEST_TO_TRUST = 30
@@ -59,7 +60,7 @@ def figures(meeting: Meeting, *, random: bool = False, floor: float = 0.4, seed:
         seed: Seed of all bootstraps.
     """
     items = [item for item in meeting.items if item.human is not None]
-    clusters = _clusters([item.case for item in items])
+    clusters = several([item.source for item in items])
     judged, human = [item.judged for item in items], [item.human for item in items if item.human is not None]
     if meeting.kind == "number":
         found = _of_numbers(judged, human, clusters, seed)
@@ -93,9 +94,15 @@ def _of_words(
         return Figures(metrics, None, baseline)
     yes, no = [bool(value) for value in judged], [bool(value) for value in human]
     table = confusion(yes, no)
-    metrics |= {name: metric(each, kind="bool") for name, each in table.rates().items()}
+    metrics |= {name: _rate(each) for name, each in rates(yes, no, clusters=clusters).items()}
     metrics |= {name: metric(each) for name, each in combined_rates(yes, no, clusters=clusters, seed=seed).items()}
     return Figures(metrics, table.to_dict(), {**baseline, "prevalence": table.prevalence, "balanced_accuracy": 0.5})
+
+
+def _rate(found: Estimate) -> Metric:
+    if found.clusters is None:
+        return metric(found, kind="bool")
+    return metric(found, kind="bool", effective_n=found.effective_n, warning=found.warning)
 
 
 def _of_numbers(judged: Sequence[Label], human: Sequence[Label], clusters: list[str] | None, seed: int) -> Figures:
@@ -123,15 +130,15 @@ def _range(one: Sequence[float], two: Sequence[float]) -> range:
 
 def _ceiling(items: Sequence[Labelled], kind: str, seed: int) -> dict[str, Metric]:
     """How people agree with each other: alpha, and each one with the rest, as the judge is held against all."""
-    several = [item for item in items if len(item.annotators) > 1]
-    if not several:
+    twice = [item for item in items if len(item.annotators) > 1]
+    if not twice:
         return {}
-    names = sorted({name for item in several for name in item.annotators})
-    units = [[item.annotators.get(name) for name in names] for item in several]
+    names = sorted({name for item in twice for name in item.annotators})
+    units = [[item.annotators.get(name) for name in names] for item in twice]
     measurement: Measurement = "interval" if kind == "number" else "nominal"
     found = {"alpha": metric(krippendorff_alpha(units, measurement=measurement, seed=seed), annotators=len(names))}
     own, others, clusters = [], [], []
-    for place, item in enumerate(several):
+    for place, item in enumerate(twice):
         for name, said in item.annotators.items():
             rest = consensus([each for other, each in item.annotators.items() if other != name], kind)
             if rest is not None:
@@ -160,19 +167,27 @@ def _corrected(meeting: Meeting, items: Sequence[Labelled], *, random: bool) -> 
     chances = [item.probability for item in items if item.probability is not None]
     known = len(chances) == len(items)
     if known or random or not rest:
-        others = [*meeting.rest_cases, *(item.case for item in unlabelled)]
-        clusters = _clusters([*(item.case for item in items), *others])
+        others = [*meeting.rest_sources, *(item.source for item in unlabelled)]
+        clusters = several([*(item.source for item in items), *others])
         return ppi_mean(human, judged, rest, probabilities=chances if known else None, clusters=clusters)
     if meeting.kind == "number":
         return None
-    table = confusion([bool(value) for value in judged], [bool(value) for value in human])
-    passed = int(sum(judged) + sum(rest))
-    return rogan_gladen(
-        passed,
-        n=len(judged) + len(rest),
-        caught=(table.tp, table.tp + table.fn),
-        cleared=(table.tn, table.tn + table.fp),
-    )
+    sources = [*(item.source for item in items), *meeting.rest_sources, *(item.source for item in unlabelled)]
+    everything = [bool(value) for value in (*judged, *rest)]
+    share, n = sum(everything) / len(everything), effective_count(everything, several(sources))
+    caught, cleared = effective_counts(items)
+    return rogan_gladen(share * n, n=n, caught=caught, cleared=cleared)
+
+
+def effective_counts(items: Sequence[Labelled]) -> tuple[tuple[float, float], tuple[float, float]]:
+    """(judge's yes, all) where people said yes, (judge's no, all) where they said no; of independent items."""
+    found = []
+    for wanted in (True, False):
+        mine = [item for item in items if bool(item.human) is wanted]
+        right = [bool(item.judged) is wanted for item in mine]
+        n = effective_count(right, several([item.source for item in mine]))
+        found.append((sum(right) / len(right) * n if right else 0.0, n))
+    return found[0], found[1]
 
 
 def _verdict(found: Figures, ceiling: dict[str, Metric], n: int, kind: str, floor: float) -> tuple[str, list[str]]:
@@ -204,11 +219,6 @@ def _verdict(found: Figures, ceiling: dict[str, Metric], n: int, kind: str, floo
     if among is not None and high is not None and high < among:
         reasons.append(f"people agree with each other more: {name} at least {among:.2f}")
     return verdict, reasons
-
-
-def _clusters(cases: Sequence[str]) -> list[str] | None:
-    """The cases, where any has several items."""
-    return list(cases) if len(set(cases)) < len(cases) else None
 
 
 def _number(value: object) -> float | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tracekit.errors import UsageError
 from tracekit_evaluators.calibration.resampling import interval_of_sums
-from tracekit_evaluators.statistics import Estimate, wilson_interval
+from tracekit_evaluators.statistics import Estimate, proportion_of_cases, wilson_interval
 from tracekit_evaluators.statistics.estimate import Reals
 
 
@@ -84,6 +84,41 @@ def confusion(judged: Sequence[bool], human: Sequence[bool]) -> Confusion:
         raise UsageError(f"{len(judged)} verdicts need {len(judged)} labels, got {len(human)}")
     cells = [(bool(one), bool(two)) for one, two in zip(judged, human, strict=True)]
     return Confusion(*(cells.count(each) for each in ((True, True), (True, False), (False, True), (False, False))))
+
+
+def rates(
+    judged: Sequence[bool],
+    human: Sequence[bool],
+    *,
+    clusters: Sequence[Hashable] | None = None,
+    level: float = 0.95,
+) -> dict[str, Estimate]:
+    """TPR, TNR, precision and NPV: Wilson's intervals, on the effective number of items where they share something.
+
+    Args:
+        judged: The judge's verdicts.
+        human: People's.
+        clusters: For each item what it shares with others: a case, a session, an annotator.
+        level: Confidence level.
+
+    Example:
+        >>> found = rates([True] * 8 + [False] * 2, [True] * 10, clusters=[1, 1, 2, 2, 3, 3, 4, 4, 5, 5])["tpr"]
+        >>> found.value, found.clusters
+        (0.8, 5)
+    """
+    if clusters is None:
+        return confusion(judged, human).rates(level=level)
+    found = {}
+    for name, among, wanted in (
+        ("tpr", human, True),
+        ("tnr", human, False),
+        ("precision", judged, True),
+        ("npv", judged, False),
+    ):
+        mine = [place for place, value in enumerate(among) if bool(value) is wanted]
+        right = [[float(bool(judged[place]) is bool(human[place]))] for place in mine]
+        found[name] = proportion_of_cases(right, clusters=[clusters[place] for place in mine], level=level)
+    return found
 
 
 def combined_rates(

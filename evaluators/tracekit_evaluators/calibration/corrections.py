@@ -23,6 +23,7 @@ FEW_LABELS = 30
 _ENOUGH_FOR_NORMAL = 100
 _SMALLEST_YOUDEN = 0.1
 _FEW_ERRORS = 2
+Counts = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -156,11 +157,11 @@ def ppi_difference(
 
 
 def rogan_gladen(
-    passed: int,
+    passed: float,
     *,
-    n: int,
-    caught: tuple[int, int],
-    cleared: tuple[int, int],
+    n: float,
+    caught: Counts,
+    cleared: Counts,
     method: str = "delta",
     level: float = 0.95,
     seed: int = 0,
@@ -174,7 +175,7 @@ def rogan_gladen(
 
     Args:
         passed: To how many items the judge said yes.
-        n: How many it judged.
+        n: How many it judged; fewer, and not whole, where items share something and say less than so many would.
         caught: Of the calibration's items, (judge's yes, all) among those to which people said yes.
         cleared: (judge's no, all) among those to which people said no.
         method: `delta` or `bootstrap`.
@@ -201,7 +202,7 @@ def rogan_gladen(
     naive = wilson_interval(passed, n=n, level=level)
     why = _unusable(n, caught, cleared)
     if why is not None:
-        return Corrected(Estimate(None, None, None, n, why), naive)
+        return Corrected(Estimate(None, None, None, round(n), why), naive)
     tpr, tnr = caught[0] / caught[1], cleared[0] / cleared[1]
     youden = tpr + tnr - 1
     value = min(1.0, max(0.0, (passed / n + tnr - 1) / youden))
@@ -209,14 +210,19 @@ def rogan_gladen(
     low, high = ends(passed, n, caught, cleared, level, seed)
     low, high = min(value, max(0.0, low)), max(value, min(1.0, high))
     few = caught[1] + cleared[1] < FEW_LABELS
-    warning = f"only {caught[1] + cleared[1]} labels: the interval may be too narrow" if few else None
+    warning = f"only {caught[1] + cleared[1]:.0f} labels: the interval may be too narrow" if few else None
     words = "Rogan-Gladen, " + ("Lang-Reiczigel interval" if method == "delta" else f"bootstrap (seed {seed})")
     details: dict[str, object] = {"tpr": tpr, "tnr": tnr, "youden": youden}
-    return Corrected(Estimate(value, low, high, n, words, warning=warning), naive, details=details)
+    return Corrected(Estimate(value, low, high, round(n), words, warning=warning), naive, details=details)
 
 
 def rogan_gladen_difference(
-    judged: Sequence[tuple[float, float]], *, caught: tuple[int, int], cleared: tuple[int, int], level: float = 0.95
+    judged: Sequence[tuple[float, float]],
+    *,
+    caught: Counts,
+    cleared: Counts,
+    clusters: Sequence[Hashable] | None = None,
+    level: float = 0.95,
 ) -> Corrected:
     """How much a candidate's rate differs from a baseline's, (q₂ - q₁) / (TPR + TNR - 1), with the delta method.
 
@@ -227,6 +233,7 @@ def rogan_gladen_difference(
         judged: For each case the judge's yes or no as 1 and 0 (baseline, candidate).
         caught: As for `rogan_gladen`.
         cleared: As for `rogan_gladen`.
+        clusters: For each case what it shares with others.
         level: Confidence level in (0, 1).
 
     Example:
@@ -234,7 +241,7 @@ def rogan_gladen_difference(
         >>> round(rogan_gladen_difference(pairs, caught=(90, 100), cleared=(90, 100)).estimate.value, 3)
         0.25
     """
-    naive = paired_difference([after - before for before, after in judged], level=level)
+    naive = paired_difference([after - before for before, after in judged], clusters=clusters, level=level)
     why = _unusable(len(judged), caught, cleared)
     if why is not None or naive.value is None or naive.low is None:
         return Corrected(Estimate(None, None, None, len(judged), why or naive.method), naive)
@@ -363,13 +370,13 @@ def _binary(y: Reals) -> bool:
     return bool(((y == 0) | (y == 1)).all())
 
 
-def _unusable(n: int, caught: tuple[int, int], cleared: tuple[int, int]) -> str | None:
+def _unusable(n: float, caught: Counts, cleared: Counts) -> str | None:
     if n == 0:
         return "no scores"
     if min(caught[1], cleared[1]) < 5 or caught[1] + cleared[1] < FEWEST_LABELS:
         return (
-            f"{caught[1]} labels say yes and {cleared[1]} say no: at least 5 of each and {FEWEST_LABELS} together are "
-            "needed to know the judge's TPR and TNR"
+            f"{caught[1]:.0f} labels say yes and {cleared[1]:.0f} say no: at least 5 of each and {FEWEST_LABELS} "
+            "together are needed to know the judge's TPR and TNR"
         )
     tpr, tnr = caught[0] / caught[1], cleared[0] / cleared[1]
     youden = tpr + tnr - 1
@@ -383,7 +390,7 @@ def _unusable(n: int, caught: tuple[int, int], cleared: tuple[int, int]) -> str 
 
 
 def _lang_reiczigel(
-    passed: int, n: int, caught: tuple[int, int], cleared: tuple[int, int], level: float, seed: int
+    passed: float, n: float, caught: Counts, cleared: Counts, level: float, seed: int
 ) -> tuple[float, float]:
     del seed
     z = normal_quantile(0.5 + level / 2)
@@ -398,7 +405,7 @@ def _lang_reiczigel(
 
 
 def _drawn_rates(
-    passed: int, n: int, caught: tuple[int, int], cleared: tuple[int, int], level: float, seed: int
+    passed: float, n: float, caught: Counts, cleared: Counts, level: float, seed: int
 ) -> tuple[float, float]:
     """Percentiles of the rate, with all three shares drawn from their Jeffreys posteriors."""
     generator = np.random.default_rng(seed)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tracekit.errors import NotFoundError, UsageError
 from tracekit_evaluators.calibration.agreement import Label
+from tracekit_evaluators.calibration.sources import Sources, case_name
 from tracekit_evaluators.imports import read_scores
 from tracekit_evaluators.runner import scores_of
 from tracekit_evaluators.subject import canonical
@@ -18,6 +19,7 @@ from tracekit_evaluators.subject import canonical
 if TYPE_CHECKING:
     from tracekit_collector.catalog import RunRecord
     from tracekit_collector.store import Store
+    from tracekit_evaluators.clustering import Facts
 
 Row = Mapping[str, object]
 Key = tuple[object, ...]
@@ -63,6 +65,7 @@ class Labelled:
         annotators: What each of them said.
         probability: With what probability it was chosen for labelling; `None` where nobody said.
         case: What it is a repeat of.
+        source: What it shares with other items: its case, or the session, user, document or annotator.
     """
 
     key: Key
@@ -71,6 +74,7 @@ class Labelled:
     annotators: Mapping[str, Label]
     probability: float | None
     case: str
+    source: str
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,8 @@ class Meeting:
         kind: `bool`, `label` or `number`.
         items: The targets that have both.
         rest: The judge's values on targets without a label.
-        rest_cases: Their cases.
+        rest_sources: What these share, as the items' sources.
+        shared: What items share beyond their case: `session`, `user`, `annotator` …; `None` where nothing is known.
         divided: How many targets people are divided on.
         unjudged: How many labelled targets the judge gave no value for.
         unmatched: How many labelled targets the judge was never asked about.
@@ -91,7 +96,8 @@ class Meeting:
     kind: str
     items: tuple[Labelled, ...]
     rest: tuple[Label, ...]
-    rest_cases: tuple[str, ...]
+    rest_sources: tuple[str, ...]
+    shared: str | None
     divided: int
     unjudged: int
     unmatched: int
@@ -157,8 +163,13 @@ def labels_of(store: Store, source: str, *, score: str, name: str | None = None)
     return [row for row in rows if row["name"] == wanted and row.get("status") == "scored"]
 
 
-def meet(verdicts: Iterable[Row], labels: Iterable[Row]) -> Meeting:
+def meet(verdicts: Iterable[Row], labels: Iterable[Row], *, facts: Facts | None = None) -> Meeting:
     """Bring verdicts and labels of the same targets together, by trace and span, else by case and repeat.
+
+    Args:
+        verdicts: A judge's rows.
+        labels: People's.
+        facts: What is known of the traces and cases, which says what they share.
 
     Raises:
         UsageError: No label is of a target that was judged, or numbers meet words.
@@ -174,16 +185,17 @@ def meet(verdicts: Iterable[Row], labels: Iterable[Row]) -> Meeting:
     by_key: dict[Key, list[Row]] = {}
     for row in said:
         by_key.setdefault(key_of(row), []).append(row)
-    items, rest, rest_cases, divided, matched = [], [], [], 0, set()
+    sources = Sources(scored, facts, labels={case_name(row): by_key.get(key_of(row), []) for row in scored})
+    items, rest, rest_sources, divided, matched = [], [], [], 0, set()
     for row in scored:
         key, value = key_of(row), value_of(row)
         if value is None:
             continue
         if key not in by_key:
             rest.append(value)
-            rest_cases.append(_case_name(row))
+            rest_sources.append(sources.of(row))
             continue
-        item = _labelled(key, row, value, by_key[key], value_of, kind)
+        item = _labelled(key, row, value, by_key[key], value_of, kind, sources)
         matched.add(key)
         divided += item.human is None
         items.append(item)
@@ -192,7 +204,8 @@ def meet(verdicts: Iterable[Row], labels: Iterable[Row]) -> Meeting:
         kind,
         tuple(items),
         tuple(rest),
-        tuple(rest_cases),
+        tuple(rest_sources),
+        sources.by,
         divided,
         sum(key in asked and key not in matched for key in by_key),
         sum(key not in asked for key in by_key),
@@ -200,14 +213,17 @@ def meet(verdicts: Iterable[Row], labels: Iterable[Row]) -> Meeting:
     )
 
 
-def _labelled(key: Key, row: Row, value: Label, labels: Sequence[Row], value_of: ValueOf, kind: str) -> Labelled:
+def _labelled(
+    key: Key, row: Row, value: Label, labels: Sequence[Row], value_of: ValueOf, kind: str, sources: Sources
+) -> Labelled:
     annotators: dict[str, Label] = {}
     for place, label in enumerate(labels):
         said = value_of(label)
         if said is not None:
             annotators[str(label.get("annotator") or f"annotator {place + 1}")] = said
     probability = next((found for label in labels if (found := _probability(label)) is not None), None)
-    return Labelled(key, value, consensus(list(annotators.values()), kind), annotators, probability, _case_name(row))
+    human = consensus(list(annotators.values()), kind)
+    return Labelled(key, value, human, annotators, probability, case_name(row), sources.of(row))
 
 
 def consensus(said: Sequence[Label], kind: str) -> Label | None:
@@ -293,10 +309,6 @@ def _target(row: Row) -> Key:
 
 def _case(row: Row) -> Key:
     return (row.get("case_id"), row.get("repeat") or 0)
-
-
-def _case_name(row: Row) -> str:
-    return f"case:{row['case_id']}" if row.get("case_id") is not None else f"target:{_target(row)}"
 
 
 def _shared(judged: Sequence[Row], said: Sequence[Row], key_of: Callable[[Row], Key]) -> bool:

@@ -18,6 +18,7 @@ from tracekit_evaluators import provenance
 from tracekit_evaluators._artifacts import keep, kept
 from tracekit_evaluators.calibration.comparing import Figures, figures
 from tracekit_evaluators.calibration.labelled import Meeting, Verdicts, labels_of, meet, verdicts_of
+from tracekit_evaluators.calibration.sources import facts_of_runs
 
 if TYPE_CHECKING:
     from tracekit_collector.catalog import RunRecord
@@ -156,7 +157,8 @@ def calibrate(
     """
     ends = None if expires is None else _now() + duration(expires)
     verdicts = verdicts_of(store, judge, score=score, annotator=annotator)
-    meeting = meet(verdicts.rows, labels_of(store, labels, score=verdicts.score, name=label))
+    facts = facts_of_runs(store, verdicts.runs)
+    meeting = meet(verdicts.rows, labels_of(store, labels, score=verdicts.score, name=label), facts=facts)
     found = figures(meeting, random=random, floor=floor, seed=seed)
     favour = None if family is None else _self_preference(store, meeting, family)
     begun = store.catalog.runs.create(
@@ -253,6 +255,7 @@ def _summary(verdicts: Verdicts, meeting: Meeting, found: Figures, pairs: str) -
         "divided": meeting.divided,
         "unjudged": meeting.unjudged,
         "unmatched": meeting.unmatched,
+        "shared": meeting.shared,
         "annotators": sorted({name for item in meeting.items for name in item.annotators})[:50],
         "confusion": found.confusion,
         "baseline": found.baseline,
@@ -270,6 +273,7 @@ def _pairs(meeting: Meeting) -> bytes:
         {
             "key": list(item.key),
             "case": item.case,
+            "source": item.source,
             "judged": item.judged,
             "human": item.human,
             "annotators": dict(item.annotators),

@@ -109,6 +109,42 @@ def bootstrap_t_interval(
     return Estimate(mean, mean - float(low) * error, mean - float(high) * error, n, method, error)
 
 
+@np.errstate(over="ignore", invalid="ignore", under="ignore", divide="ignore")
+def studentised_ends(
+    sums: Reals, sizes: Reals, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> tuple[float, float] | None:
+    """How many standard errors a bootstrap-t interval of a clustered mean reaches below and above it.
+
+    Whole clusters are drawn; `None` where too many resamples do not vary.
+
+    Args:
+        sums: For each cluster the sum of its values.
+        sizes: For each cluster how many values it has.
+        level: Confidence level in (0, 1).
+        resamples: How many resamples to draw.
+        seed: Seed of the draws.
+    """
+    count, mean = len(sums), float(sums.sum() / sizes.sum())
+    order = np.lexsort((sizes, sums))  # the same clusters in another order are the same sample
+    sums, sizes = sums[order], sizes[order]
+    generator = np.random.default_rng(seed)
+    parts = []
+    rows = max(1, min(resamples, _CELLS // count))
+    for start in range(0, resamples, rows):
+        picks = generator.integers(0, count, (min(rows, resamples - start), count))
+        drawn, of = sums[picks], sizes[picks]
+        total = of.sum(axis=1)
+        means = drawn.sum(axis=1) / total
+        rest = np.square(drawn - of * means[:, None]) / (1 - of / total[:, None])
+        parts.append((means - mean) * total / np.sqrt(rest.sum(axis=1)))
+    found = np.concatenate(parts)
+    usable = found[np.isfinite(found)]
+    if len(usable) < 0.99 * resamples:
+        return None
+    low, high = np.quantile(usable, ((1 - level) / 2, (1 + level) / 2))
+    return float(high), -float(low)
+
+
 def _resampled(array: Reals, statistic: Statistic, resamples: int, seed: int) -> Reals:
     generator = np.random.default_rng(seed)
     n = len(array)

@@ -1,6 +1,7 @@
 """Values that share a source (a session, a user, a document): their variance, and intervals from few sources.
 
-Numbers of one source resemble each other, so a thousand of them from ten sources say little more than ten do.
+Numbers of one source resemble each other, so a thousand of them from ten sources say little more than ten do. And where
+sources are of unequal size, the largest ones weigh so much that C sources say less than C numbers do.
 """
 
 from __future__ import annotations
@@ -8,20 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 
 from tracekit.errors import UsageError
+from tracekit_evaluators.statistics.bootstrap import studentised_ends
 from tracekit_evaluators.statistics.distributions import t_quantile
 from tracekit_evaluators.statistics.estimate import Reals
 
-FEWEST_FOR_T = 10  # below, the variance of so few sums is too unsure for Student's t
-_FEWEST_FOR_BOOTSTRAP = 3
-_DRAWS = 1999
-_WEBB = (-math.sqrt(1.5), -1.0, -math.sqrt(0.5), math.sqrt(0.5), 1.0, math.sqrt(1.5))
+FEWEST_TO_TRUST = 10  # below, a reader is warned
+_FEWEST_FOR_BOOTSTRAP, _MOST_FOR_BOOTSTRAP = 10, 20_000
+SKEWED = 0.1  # |skewness| / √n from which Student's t holds the mean visibly less often than it promises
 Codes = npt.NDArray[np.intp]
 
 
@@ -32,6 +31,7 @@ class Spread:
     Args:
         mean: The mean of all values.
         standard_error: Its clustered standard error.
+        degrees: The degrees of freedom of that error: C-1 for clusters of one size, less for others.
         design_effect: (clustered / plain standard error)²; `None` where the values do not vary.
         clusters: How many clusters.
         sums: For each cluster the sum of its values.
@@ -40,6 +40,7 @@ class Spread:
 
     mean: float
     standard_error: float
+    degrees: float
     design_effect: float | None
     clusters: int
     sums: Reals
@@ -60,10 +61,12 @@ def cluster_codes(clusters: Sequence[Hashable]) -> tuple[Codes, int]:
 
 @np.errstate(over="ignore", invalid="ignore", under="ignore")
 def spread(values: Reals, codes: Codes, count: int) -> Spread:
-    """The clustered standard error of a mean.
+    """The clustered standard error of a mean, and its degrees of freedom.
 
-    SE = √(C/(C-1) · Σ_c (Σ_{i in c} (x_i - m))²) / n; K.-Y. Liang and S. L. Zeger, Biometrika 73 (1986), as E. Miller,
-    arXiv 2411.00640, uses it for evaluations.
+    SE = √(Σ_c (Σ_{i in c} (x_i - m))² / (1 - n_c/n)) / n, the "CR2" of R. M. Bell and D. F. McCaffrey, Survey
+    Methodology 28 (2002); for clusters of one size that is √(C/(C-1) · Σ …)/n, as E. Miller, arXiv 2411.00640, uses it
+    for evaluations. The degrees of freedom are theirs (Satterthwaite's) too, for values that resemble each other within
+    clusters as these do (G. W. Imbens and M. Kolesár, Rev. Econ. Stat. 98, 2016).
 
     Args:
         values: At least two finite numbers.
@@ -76,29 +79,34 @@ def spread(values: Reals, codes: Codes, count: int) -> Spread:
     mean = float(values.mean())
     sums = np.bincount(codes, weights=values, minlength=count).astype(np.float64)
     sizes = np.bincount(codes, minlength=count).astype(np.float64)
-    error = math.sqrt(count / (count - 1) * float(np.square(sums - sizes * mean).sum())) / n
+    rest = sums - sizes * mean
+    error = math.sqrt(float((np.square(rest) / (1 - sizes / n)).sum())) / n
     plain = float(values.std(ddof=1)) / math.sqrt(n)
     effect = (error / plain) ** 2 if plain > 0 and math.isfinite(error) else None
-    return Spread(mean, error, effect, count, sums, sizes)
+    alike = _alikeness(values, sums, sizes)
+    return Spread(mean, error, degrees_of_freedom(sizes, alike), effect, count, sums, sizes)
 
 
 def half_widths(found: Spread, *, level: float, seed: int = 0) -> tuple[float, float, str, str | None]:
     """How far an interval reaches below and above a clustered mean, its method, and a warning where clusters are few.
 
-    From ten clusters on t with C-1 degrees of freedom. Below, the wild cluster bootstrap: the interval holds each mean
-    that a test does not reject, which weighs the clusters' sums of deviations from that mean by M. Webb's six weights
-    (A. C. Cameron, J. B. Gelbach and D. L. Miller, Rev. Econ. Stat. 90, 2008). With two clusters t is all there is.
+    Student's t with the degrees of freedom of `spread`. Where the clusters' sums are so skewed that it would hold the
+    mean too seldom (|skewness|/√C > 0.1, ten to 20,000 clusters), a seeded bootstrap-t that draws clusters.
     """
     count = found.clusters
-    reach = t_quantile(0.5 + level / 2, degrees=count - 1) * found.standard_error
-    if count >= FEWEST_FOR_T:
-        return reach, reach, f"clustered Student t ({count} clusters)", None
-    warning = few_clusters(count)
-    if count < _FEWEST_FOR_BOOTSTRAP or not 0 < found.standard_error < math.inf:
-        return reach, reach, f"clustered Student t ({count} clusters)", warning
-    weights = _weights(count, seed)
-    ends = [_reach(found, weights, sign, 1 - level, reach) for sign in (-1.0, 1.0)]
-    return ends[0], ends[1], f"wild cluster bootstrap ({count} clusters, seed {seed})", warning
+    warning = few_clusters(count) if count < FEWEST_TO_TRUST else None
+    rest = found.sums - found.sizes * found.mean
+    if (
+        _FEWEST_FOR_BOOTSTRAP <= count <= _MOST_FOR_BOOTSTRAP
+        and 0 < found.standard_error < math.inf
+        and abs(skewness(rest)) / math.sqrt(count) > SKEWED
+    ):
+        ends = studentised_ends(found.sums, found.sizes, level=level, seed=seed)
+        if ends is not None:
+            down, up = (each * found.standard_error for each in ends)
+            return down, up, f"cluster bootstrap-t ({count} clusters, seed {seed})", warning
+    reach = t_quantile(0.5 + level / 2, degrees=found.degrees) * found.standard_error
+    return reach, reach, f"clustered Student t ({count} clusters)", warning
 
 
 def few_clusters(count: int) -> str:
@@ -106,45 +114,45 @@ def few_clusters(count: int) -> str:
     return f"only {count} clusters: the interval is unsure of itself; more sources would help more than more cases"
 
 
-def wild_p(found: Spread, mean: float, *, seed: int = 0) -> float:
-    """The two-sided p-value of the wild cluster bootstrap that the true mean is `mean`."""
-    return _p(found, _weights(found.clusters, seed), mean)
+def skewness(array: Reals) -> float:
+    """The third standardised moment; 0 without spread."""
+    scale = float(array.std())
+    return float((((array - array.mean()) / scale) ** 3).mean()) if scale > 0 and math.isfinite(scale) else 0.0
 
 
-@lru_cache(maxsize=16)
-def _weights(count: int, seed: int) -> Reals:
-    if len(_WEBB) ** count <= _DRAWS:
-        return np.array(list(product(_WEBB, repeat=count)), dtype=np.float64)
-    return np.random.default_rng(seed).choice(np.array(_WEBB), (_DRAWS, count))
+def _alikeness(values: Reals, sums: Reals, sizes: Reals) -> float:
+    """The intraclass correlation by analysis of variance, kept in [0, 1]."""
+    n, count, mean = len(values), len(sizes), float(values.mean())
+    of_sums = float((np.square(sums - sizes * mean) / sizes).sum())
+    between, within = of_sums, float(np.square(values - mean).sum()) - of_sums
+    if count == n or not (math.isfinite(between) and math.isfinite(within)):
+        return 0.0
+    of_one = max(0.0, within) / (n - count)
+    usual = (n - float(np.square(sizes).sum()) / n) / (count - 1)
+    shared = (between / (count - 1) - of_one) / usual
+    return min(1.0, max(0.0, shared / (shared + of_one))) if shared > 0 else 0.0
 
 
-def _p(found: Spread, weights: Reals, mean: float) -> float:
-    deviations = found.sums - found.sizes * mean
-    seen = _studentised(deviations[None, :], found.sizes)[0]
-    drawn = _studentised(weights * deviations, found.sizes)
-    return float(np.mean(np.abs(drawn) >= abs(seen) * (1 - 1e-12)))
+def degrees_of_freedom(sizes: Reals, alike: float) -> float:
+    """Bell and McCaffrey's: tr(M)²/tr(M²) of the variance estimate's quadratic form M, without its C × C matrix.
 
+    Args:
+        sizes: For each cluster how many values it has.
+        alike: How much values of one cluster resemble each other, from 0 to 1.
 
-def _studentised(sums: Reals, sizes: Reals) -> Reals:
-    totals = sums.sum(axis=1)
-    rest = sums - sizes * (totals / sizes.sum())[:, None]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found: Reals = totals / np.sqrt(np.square(rest).sum(axis=1))
-    return np.nan_to_num(found, nan=0.0, posinf=np.inf, neginf=-np.inf)
-
-
-def _reach(found: Spread, weights: Reals, sign: float, alpha: float, start: float) -> float:
-    inside, outside = 0.0, start
-    for _ in range(12):
-        if _p(found, weights, found.mean + sign * outside) <= alpha:
-            break
-        inside, outside = outside, outside * 2
-    else:
-        return math.inf  # so few clusters never reject
-    for _ in range(18):
-        middle = (inside + outside) / 2
-        if _p(found, weights, found.mean + sign * middle) > alpha:
-            inside = middle
-        else:
-            outside = middle
-    return outside
+    Example:
+        >>> round(degrees_of_freedom(np.full(12, 5.0), 0.3), 6)
+        11.0
+    """
+    n = float(sizes.sum())
+    scale = 1 / np.sqrt(1 - sizes / n)
+    variances = sizes * (1 - alike) + alike * np.square(sizes)
+    whole = float(variances.sum())
+    # M = D - (p q' + q p')/n + q q'·whole/n², D being diagonal.
+    own, p, q = np.square(scale) * variances, scale * variances, scale * sizes
+    pq, pp, qq = float(p @ q), float(p @ p), float(q @ q)
+    trace = float(own.sum()) - 2 * pq / n + whole * qq / n**2
+    squares = float(own @ own) + 2 * (-2 * float(own @ (p * q)) / n + whole * float(own @ np.square(q)) / n**2)
+    squares += (2 * pq**2 + 2 * pp * qq) / n**2 - 4 * whole * pq * qq / n**3 + (whole * qq) ** 2 / n**4
+    found = trace * trace / squares if squares > 0 else 1.0
+    return min(float(len(sizes) - 1), max(1.0, found))

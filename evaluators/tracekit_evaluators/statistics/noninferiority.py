@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tracekit_evaluators.statistics.cases import clustered_mean
-from tracekit_evaluators.statistics.clusters import FEWEST_FOR_T, cluster_codes, spread, wild_p
+from tracekit_evaluators.statistics.clusters import cluster_codes, spread
 from tracekit_evaluators.statistics.distributions import t_probability
 from tracekit_evaluators.statistics.estimate import Estimate, reals
 from tracekit_evaluators.statistics.intervals import mean_interval
@@ -54,7 +54,7 @@ def margin_test(
 
     Pass or fail, each case once: T. Tango's score test; what it says for "worse" must also hold in McNemar's exact
     one-sided test, and so must "better" where the margin is 0. Otherwise t over cases or, where cases share a source,
-    over sources (below ten the wild cluster bootstrap). Where all differences are equal: with n of them, a share of
+    over sources. Where all differences are equal: with n of them, a share of
     1 - α^(1/n) could be anything up to `scale` away.
 
     Args:
@@ -89,12 +89,7 @@ def margin_test(
     found = clustered_mean(array, clusters=clusters, level=level, seed=seed)
     if count < 2 or not found.standard_error:
         return MarginTest(found, None, None, None)
-    if count >= FEWEST_FOR_T or count < 3:
-        return _by_t(found, count - 1, margin, n)
-    half = wild_p(spread(array, codes, count), -margin, seed=seed) / 2
-    above = (found.value or 0.0) > -margin
-    no_worse, worse = (half, 1 - half) if above else (1 - half, half)
-    return MarginTest(found, no_worse, worse, found.standard_error * math.sqrt(n))
+    return _by_t(found, spread(array, codes, count).degrees, margin, n)
 
 
 def _counted(gained: int, lost: int, n: int, margin: float, level: float) -> MarginTest:
@@ -107,7 +102,7 @@ def _counted(gained: int, lost: int, n: int, margin: float, level: float) -> Mar
     return MarginTest(found, no_worse, worse, math.sqrt(max(0.0, share - ((gained - lost) / (n + 2)) ** 2)))
 
 
-def _by_t(found: Estimate, degrees: int, margin: float, n: int) -> MarginTest:
+def _by_t(found: Estimate, degrees: float, margin: float, n: int) -> MarginTest:
     error = found.standard_error or 0.0
     worse = t_probability(((found.value or 0.0) + margin) / error, degrees=degrees)
     return MarginTest(found, 1 - worse, worse, error * math.sqrt(n))
