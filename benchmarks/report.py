@@ -162,6 +162,13 @@ def _browse(page: Path, empty: Path, folder: Path) -> None:
             return performance.now() - begin;
         })()"""
         _told("milliseconds to search and sort", round(browser.run(find)))
+        drawn = """(async () => {
+            const begin = performance.now();
+            while (!document.querySelector("#drawn svg")) await new Promise(requestAnimationFrame);
+            return performance.now() - begin;
+        })()"""
+        _told("milliseconds to draw charts of what was found, first time", round(browser.run(drawn)))
+        _told("elements with these charts", browser.run("document.getElementsByTagName('*').length"), bar=1_500)
         _told("requests", len([url for url in browser.requests() if not url.startswith(("data:", page.as_uri()))]))
         _told("complaints", len(browser.complaints()))
     finally:

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from tracekit.cli import main
 from tracekit_collector.store import Store
-from tracekit_evaluators.report import differing, html_report, packing, text, waterfall
+from tracekit_evaluators.report import differing, html_report, library, packing, scatters, text, waterfall
+from tracekit_evaluators.report.packing import unpacked
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _reports import Page, hostile_run, kept, score, span, two_runs
@@ -29,7 +30,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-@pytest.mark.parametrize("module", [text, waterfall, packing, differing])
+@pytest.mark.parametrize("module", [text, waterfall, packing, differing, scatters])
 def test_examples_in_docstrings_hold(module: object) -> None:
     assert doctest.testmod(module).failed == 0
 
@@ -72,9 +73,11 @@ def test_the_policy_allows_this_style_and_this_script_and_nothing_else(store: St
     assert rules["default-src"] == "'none'"
     assert {kind for tag, given in page.tags if tag == "script" and (kind := given.get("type"))} == {"text/plain"}
     assert all(re.fullmatch("[A-Za-z0-9+/=]+", data) for data in page.data.values())
-    for kind in ("style", "script"):
-        digest = base64.b64encode(hashlib.sha256(page.inline[kind].encode()).digest()).decode()
-        assert rules[f"{kind}-src"] == f"'sha256-{digest}'"
+    vendored = [str(unpacked(page.data[f"library-{place}"])) for place in (0, 1)]
+    for kind, more in (("style", [library.STYLE]), ("script", vendored)):
+        texts = [page.inline[kind], *more]
+        digests = [base64.b64encode(hashlib.sha256(each.encode()).digest()).decode() for each in texts]
+        assert rules[f"{kind}-src"] == " ".join(f"'sha256-{digest}'" for digest in digests)
         assert page.inline[kind].count("</") == 0 or kind == "script"
         assert f"</{kind}" not in page.inline[kind]
     assert page.attributes("style") == []

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from tracekit_evaluators.report import html_report
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
 )
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tracekit-tests"
 QUIET = (
     "--headless",
     "--no-sandbox",
@@ -167,6 +170,33 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+AXE = "4.14.1"
+AXE_DIGEST = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The accessibility checker axe-core, fetched once and kept."""
+    kept = CACHE / f"axe-{AXE}.min.js"
+    if not kept.exists():
+        npm, folder = shutil.which("npm"), tmp_path_factory.mktemp("axe")
+        if npm is None:
+            pytest.skip("needs npm to fetch axe-core")
+        words = [npm, "pack", "--silent", f"axe-core@{AXE}"]
+        done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+        if done.returncode:
+            pytest.skip(f"axe-core cannot be fetched here: {done.stderr[-200:]}")
+        with tarfile.open(folder / f"axe-core-{AXE}.tgz") as archive:
+            member = archive.extractfile("package/axe.min.js")
+            assert member is not None
+            CACHE.mkdir(parents=True, exist_ok=True)
+            (folder / "axe.js").write_bytes(member.read())
+        shutil.move(folder / "axe.js", kept)
+    code = kept.read_bytes()
+    assert hashlib.sha256(code).hexdigest() == AXE_DIGEST
+    return code.decode()
+
+
 def listed(browser: Browser) -> list[str]:
     return browser.run("[...document.querySelectorAll('.room .row')].map((row) => row.dataset.case)")
 
@@ -249,13 +279,17 @@ def test_a_case_compares_the_words_of_both_outputs_and_folds_its_tree_by_keys(br
     browser.run(OPENED)
     words = "[...document.querySelectorAll('#pane del, #pane ins')].map((each) => each.tagName + each.textContent)"
     assert browser.run(words) == ["DEL0", "INS1"]
-    steps = "[...document.querySelectorAll('[role=treeitem] .sname')].map((each) => each.lastChild.textContent)"
+    steps = (
+        "[...document.querySelector('.tab > :last-child [role=tree]').querySelectorAll('[role=treeitem] .sname')]"
+        ".map((each) => each.lastChild.textContent)"
+    )
     assert browser.run(steps) == ["agent", "look up"]
-    browser.run("document.querySelector('[role=tree]').focus()")
+    browser.run("document.querySelector('.tab > :last-child [role=tree]').focus()")
     for key in ("ArrowDown", "ArrowLeft"):
         browser.press(key)
     assert browser.run(steps) == ["agent"]
-    assert browser.run("document.querySelector('[role=treeitem]').getAttribute('aria-expanded')") == "false"
+    expanded = "document.querySelector('.tab > :last-child [role=treeitem]').getAttribute('aria-expanded')"
+    assert browser.run(expanded) == "false"
     browser.press("ArrowRight")
     assert len(browser.run(steps)) == 2
     assert browser.complaints() == []
@@ -336,6 +370,60 @@ def test_dark_mode_follows_the_system_and_the_key(browser: Browser, page: Path) 
     browser.call("Emulation.setEmulatedMedia", features=[])
 
 
+DRAWN = "(async () => { while (!document.querySelector('#drawn svg')) await new Promise(requestAnimationFrame); })()"
+
+
+def test_a_filter_draws_charts_of_the_cases_that_it_leaves(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    browser.run(READY)
+    assert browser.run("document.querySelector('#drawn').hidden") is True
+    assert browser.run("typeof globalThis.Plot") == "undefined"  # the library waits until it is needed
+    browser.run(
+        "(() => { const box = document.querySelector('#search'); box.value = 'question 1'; "
+        "box.dispatchEvent(new Event('input')); })()"
+    )
+    browser.run(DRAWN)
+    assert browser.run("typeof globalThis.Plot.plot") == "function"
+    assert browser.run("document.querySelector('#drawn').dataset.count") == "12"  # 1, 10 to 19, 21
+    titles = "[...document.querySelectorAll('#drawn [data-chart]')].map((each) => each.dataset.chart)"
+    assert browser.run(titles) == ["Difference", "right"]
+    counts = "[...document.querySelectorAll('[data-chart=right] g:last-of-type text')].map((each) => each.textContent)"
+    assert "12" in browser.run(counts)
+    assert "a look, not a test" in browser.run("document.querySelector('#drawn').textContent")
+    browser.run("document.querySelector('#search').value = ''")
+    browser.run("document.querySelector('#search').dispatchEvent(new Event('input'))")
+    assert browser.run("document.querySelector('#drawn').hidden") is True
+    browser.run("document.querySelector('[data-show=failed]').click()")
+    browser.run(DRAWN)
+    assert "no interval is drawn" in browser.run("document.querySelector('#drawn').textContent")
+    assert browser.run("document.getElementsByTagName('*').length") < 1500
+    assert browser.complaints() == []
+    assert [url for url in browser.requests() if not url.startswith("data:")] == [page.as_uri()]
+
+
+def test_the_baselines_trace_stands_beside_the_runs_in_the_same_view(browser: Browser, page: Path) -> None:
+    browser.open(page, fragment="#case=c7&tab=tree")
+    browser.run(OPENED)
+    heads = "[...document.querySelectorAll('.trace h3')].map((each) => each.textContent)"
+    assert browser.run(heads) == ["Baseline’s trace", "Trace"]
+    assert browser.run("document.querySelectorAll('.trace [role=tree]').length") == 2
+    assert browser.run("document.querySelectorAll('.trace [role=tablist]').length") == 1
+
+
+def test_axe_finds_nothing_serious_on_any_screen(browser: Browser, page: Path, axe: str) -> None:
+    found = (
+        "axe.run(document, {resultTypes: ['violations']}).then((told) => told.violations"
+        ".filter((each) => ['serious', 'critical'].includes(each.impact)).map((each) => [each.id, each.nodes[0].html]))"
+    )
+    for fragment, shown in (("", READY), ("#q=question+1", DRAWN), ("#case=c7&tab=waterfall", OPENED)):
+        for theme in ("light", "dark"):
+            browser.open(page, fragment=fragment)
+            browser.run(shown)
+            browser.run(f"document.documentElement.dataset.theme = '{theme}'")
+            browser.run(axe + ";0")
+            assert (fragment, theme, browser.run(found)) == (fragment, theme, [])
+
+
 def test_hostile_content_runs_nothing(browser: Browser, tmp_path: Path) -> None:
     attack = (
         "</pre></script></style><script>window.hacked = 1</script><img src=https://example.invalid/x "
@@ -357,7 +445,9 @@ def test_hostile_content_runs_nothing(browser: Browser, tmp_path: Path) -> None:
         run = store.catalog.runs.create(attack[:200], kind="eval")
         row = {"run_id": run.id, "score_id": "1", "trace_id": f"{1:032x}", "case_id": attack, "name": attack}
         row |= {"value_type": "label", "label": attack, "status": "scored", "explanation": attack, "judge": attack}
-        store.append("scores", [row])
+        scored = {**row, "value_type": "bool", "value": 1.0, "label": None, "name": f"right {attack}"}
+        others = [{**scored, "score_id": f"2{case}", "case_id": f"calm {case}", "trace_id": None} for case in range(3)]
+        store.append("scores", [row, {**scored, "score_id": "3"}, *others])
         target = tmp_path / "hostile.html"
         target.write_text(html_report(store, store.catalog.runs.find(run.id)), encoding="utf-8")
     browser.open(target)
@@ -367,6 +457,11 @@ def test_hostile_content_runs_nothing(browser: Browser, tmp_path: Path) -> None:
     for tab in browser.run("[...document.querySelectorAll('[role=tab]')].map((each) => each.dataset.tab)"):
         browser.run(f"document.querySelector('[data-tab={tab}]').click()")
         browser.run("document.querySelector('[role=treeitem]')?.click()")
+    browser.press("Escape")
+    browser.run("document.querySelector('#search').value = 'script'")
+    browser.run("document.querySelector('#search').dispatchEvent(new Event('input'))")
+    browser.run(DRAWN)
+    assert "window.hacked = 1" in browser.run("document.querySelector('#drawn').textContent")
     assert browser.complaints() == []
     assert browser.run("String(window.hacked)") == "undefined"
     assert [url for url in browser.requests() if not url.startswith("data:")] == [target.as_uri()]

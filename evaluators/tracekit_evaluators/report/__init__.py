@@ -7,19 +7,23 @@ from typing import TYPE_CHECKING
 
 from tracekit_evaluators.compare import compare_rows
 from tracekit_evaluators.pairing import pair, read_run
-from tracekit_evaluators.report.exports import drawings, markdown
+from tracekit_evaluators.report.exports import markdown
+from tracekit_evaluators.report.judge_cards import judge_cards
 from tracekit_evaluators.report.payload import MOST_BYTES, Builder, Report
 from tracekit_evaluators.report.render import render
+from tracekit_evaluators.report.scatters import frontier
+from tracekit_evaluators.report.svg import drawings
 from tracekit_evaluators.report.trace_view import TraceView, trace_view
-from tracekit_evaluators.report.versions import version_table
+from tracekit_evaluators.report.versions import version_runs, version_table
 
 if TYPE_CHECKING:
     from tracekit_collector.catalog import RunRecord
     from tracekit_collector.store import Store
 
+_LEAST_WITH_LIBRARY = 1_000_000  # below, its 216 kB would take the place of the cases
 _SLACK = 2_000  # what the page says of what it leaves out
 
-__all__ = ["Report", "build_report", "drawings", "html_report", "markdown", "render"]
+__all__ = ["Report", "build_report", "drawings", "headline_report", "html_report", "markdown", "render"]
 
 
 def build_report(
@@ -40,26 +44,41 @@ def build_report(
         max_bytes: How large the HTML may be. The headline and the list of all cases are in whatever this is; texts and
             traces of cases, the worst first, as far as there is room.
     """
-    mine = read_run(store, run)
-    versions = version_table(store.catalog.runs.list(), run)
-    if baseline is None:
-        builder = Builder(mine, versions=versions, max_cases=max_cases)
-    else:
-        theirs = read_run(store, baseline)
-        builder = Builder(
-            mine,
-            baseline=theirs,
-            pairing=pair(theirs, mine),
-            comparison=compare_rows(theirs, mine),
-            versions=versions,
-            max_cases=max_cases,
-        )
+    builder = _builder(store, run, baseline, max_cases=max_cases, library=max_bytes >= _LEAST_WITH_LIBRARY)
 
     def read(ids: list[str]) -> Iterator[TraceView]:
         return map(trace_view, store.traces(ids))
 
     shell = builder.shell()
     return builder.filled(shell, room=max_bytes - len(render(shell).encode("utf-8")) - _SLACK, read=read)
+
+
+def headline_report(store: Store, run: RunRecord, *, baseline: RunRecord | None = None) -> Report:
+    """What the report's first screen says and draws, without the list of cases, their texts and traces.
+
+    Args:
+        store: The store that has the run.
+        run: The run.
+        baseline: A run to compare it with.
+    """
+    return _builder(store, run, baseline, max_cases=0, library=False).shell()
+
+
+def _builder(store: Store, run: RunRecord, baseline: RunRecord | None, *, max_cases: int, library: bool) -> Builder:
+    mine = read_run(store, run)
+    shown = version_runs(store.catalog.runs.list(), run)
+    theirs = None if baseline is None else read_run(store, baseline)
+    return Builder(
+        mine,
+        baseline=theirs,
+        pairing=None if theirs is None else pair(theirs, mine),
+        comparison=None if theirs is None else compare_rows(theirs, mine),
+        versions=version_table(shown, run),
+        frontier=frontier(store, shown, run) if len(shown) > 1 else None,
+        judges=judge_cards(store, mine),
+        library=library,
+        max_cases=max_cases,
+    )
 
 
 def html_report(

@@ -33,6 +33,7 @@ class Cell:
         change: ▲ where it became better since the baseline, ▼ where worse; the hint says by how much.
         change_tone: `good` or `bad` where it became better or worse.
         value: What the column is sorted by; `None` where nothing was scored.
+        before: The baseline's; `None` where it has none.
     """
 
     text: str
@@ -41,6 +42,7 @@ class Cell:
     change: str = ""
     change_tone: str = ""
     value: float | None = None
+    before: float | None = None
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,11 @@ class Cases:
         """The traces of a case that are shown in full, the worst first."""
         return self._attempts(key)[:_MOST_ATTEMPTS]
 
+    def baseline_trace_ids(self, key: str) -> list[str]:
+        """The baseline's trace of a case that is shown beside it, where there is one."""
+        mine = set(_trace_ids(self._rows[key]))
+        return [trace for trace in _trace_ids(self._baseline_rows.get(key, ()))[:1] if trace not in mine]
+
     def body(self, key: str, *, longest: int = LONGEST) -> CaseBody:
         """What opens under a case, each text cut at this many characters."""
         rows, before = self._rows[key], self._baseline_rows.get(key, [])
@@ -257,7 +264,8 @@ class Cases:
         group = self._groups[name]
         mine = [row for row in rows if row.get("name") == name]
         change = self._changes.get((key, name), 0.0)
-        cell = _cell(group, mine)
+        theirs = (number(row) for row in self._baseline_rows.get(key, ()) if row.get("name") == name)
+        cell = replace(_cell(group, mine), before=_mean(theirs))
         if not change:
             return cell
         sign = -1.0 if group.direction == "minimize" else 1.0

@@ -110,6 +110,12 @@ def difference_scale(differences: Sequence[tuple[float | None, ...]]) -> float:
     return next((step for step in (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0) if reach <= step), 1.0)
 
 
+def difference_axis(reach: float) -> tuple[Tick, ...]:
+    """The axis from -reach to +reach, in points."""
+    shown = amount(reach, kind="bool", signed=True).replace(".0", "")
+    return Tick(0.0, shown.replace("+", "−")), Tick(50.0, "0"), Tick(100.0, shown)
+
+
 def difference_whisker(
     value: float | None, *, low: float | None, high: float | None, reach: float, own_scale: bool = False
 ) -> Whisker | None:

@@ -60,6 +60,8 @@ class ScoreLine:
     glyph: str = ""
     regressed: int = 0
     improved: int = 0
+    unsettled: str = ""
+    settles: str = ""
 
 
 class Headline:
@@ -96,8 +98,7 @@ class Headline:
         """The axis that the whiskers of shares stand on."""
         if not self._compared:
             return tuple(Tick(at, f"{at:.0f} %") for at in (0.0, 50.0, 100.0))
-        reach = amount(self._reach, kind="bool", signed=True).replace(".0", "")
-        return Tick(0.0, reach.replace("+", "−")), Tick(50.0, "0"), Tick(100.0, reach)
+        return charts.difference_axis(self._reach)
 
     def _tile(self, name: str, metric: Metric) -> Tile:
         kind = str(metric["kind"])
@@ -165,7 +166,18 @@ class Headline:
                 estimate.value, low=estimate.low, high=estimate.high, reach=reach, own_scale=own
             ),
             cases=f"{found.pairs}" if found.pairs else told.cases,
+            unsettled=_unsettled(found),
+            settles=f"about {found.more_cases:,} more cases would settle it" if found.more_cases else "",
         )
+
+
+def _unsettled(found: ScoreDifference) -> str:
+    """How large a difference so many cases show, where they showed none."""
+    if found.verdict != "no clear difference" or found.detectable is None:
+        return ""
+    if charts.is_share(found.kind) and found.detectable > 1:
+        return "too few cases to show any difference"
+    return f"shows from {amount(found.detectable, kind=found.kind, signed=True).lstrip('+')} on"
 
 
 def cases_words(metric: Metric) -> str:
@@ -211,5 +223,9 @@ def methods(metrics: Mapping[str, Metric], comparison: Comparison | None) -> Seq
     if comparison is not None:
         told.append(
             "p-values are corrected by Holm over the scores; a corrected p below 0.05 is called a clear difference."
+        )
+        told.append(
+            "Where none is clear: the smallest difference that so many cases show in 80 of 100 repetitions, and how "
+            "many more cases would show the difference that was seen, were it the true one."
         )
     return [*told, "A judge that failed gives no value: it is counted under coverage, never as a zero."]

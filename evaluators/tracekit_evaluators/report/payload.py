@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -23,8 +23,11 @@ from tracekit_evaluators.report.headline import (
     missing_words,
     real,
 )
+from tracekit_evaluators.report.judge_cards import JudgeCard, weak
 from tracekit_evaluators.report.listing import listing
 from tracekit_evaluators.report.packing import MOST_CHARACTERS, Packer, Shelf
+from tracekit_evaluators.report.scatters import Frontier, Scatter, time_and_cost
+from tracekit_evaluators.report.slicing import SliceTable, slice_method, slice_table
 from tracekit_evaluators.report.text import line
 from tracekit_evaluators.report.trace_view import TraceView
 from tracekit_evaluators.report.versions import VersionTable
@@ -57,6 +60,11 @@ class Report:
         curves: pass^k over k.
         differing: For each score that passes or fails, how the traces that failed differ from those that passed.
         versions: The same scores of other versions of the agent.
+        frontier: What versions are worth and cost.
+        scatter: Time and cost of each case.
+        slices: The comparison by tag, model, tool and length.
+        judges: What is known of each judge.
+        library: Whether the page carries the library that draws charts of the cases that a filter leaves.
         columns: The names of the case list's score columns.
         columns_left_out: How many scores have no column.
         cases: The worst cases, with what opens under them: what is shown and printed without JavaScript.
@@ -85,6 +93,11 @@ class Report:
     curves: tuple[Curve, ...]
     differing: tuple[Differing, ...]
     versions: VersionTable | None
+    frontier: Frontier | None
+    scatter: Scatter | None
+    slices: SliceTable | None
+    judges: tuple[JudgeCard, ...]
+    library: bool
     columns: tuple[str, ...]
     columns_left_out: int
     cases: tuple[tuple[CaseView, CaseBody], ...]
@@ -111,6 +124,9 @@ class Builder:
         pairing: How their cases pair.
         comparison: Their comparison.
         versions: The same scores of other versions.
+        frontier: What versions are worth and cost.
+        judges: What is known of each judge.
+        library: Whether there is room for the library of charts.
         max_cases: How many cases, the worst first, bring their traces.
     """
 
@@ -122,9 +138,13 @@ class Builder:
         pairing: Pairing | None = None,
         comparison: Comparison | None = None,
         versions: VersionTable | None = None,
+        frontier: Frontier | None = None,
+        judges: Sequence[JudgeCard] = (),
+        library: bool = True,
         max_cases: int = 200,
     ) -> None:
         self._run, self._baseline, self._comparison, self._versions = run, baseline, comparison, versions
+        self._frontier, self._judges, self._library = frontier, tuple(judges), library
         self._metrics = run.metrics
         paired = None if baseline is None or pairing is None or pairing.by == "none" else (baseline, pairing.baseline)
         self._cases = Cases(run, keys=paired_keys(pairing, run), baseline=paired, comparison=comparison)
@@ -140,6 +160,7 @@ class Builder:
         word, tone = self._verdict()
         headline = Headline(self._run, metrics=self._metrics, comparison=self._comparison)
         before = self._baseline.metrics if self._baseline is not None else {}
+        slices = None if self._comparison is None else slice_table(self._comparison)
         return Report(
             title=line(run_words(self._run.run), longest=200),
             baseline_title="" if self._baseline is None else line(run_words(self._baseline.run), longest=200),
@@ -157,6 +178,11 @@ class Builder:
             curves=tuple(curves(self._metrics, before, self._run)),
             differing=differing(self._run),
             versions=self._versions,
+            frontier=self._frontier,
+            scatter=time_and_cost(self._views),
+            slices=slices,
+            judges=self._judges,
+            library=self._library and len(self._cases.ordered) > 1,
             columns=tuple(line(name, longest=80) for name in self._cases.columns),
             columns_left_out=len(self._run.groups) - len(self._cases.columns),
             cases=tuple(
@@ -168,7 +194,7 @@ class Builder:
             traces=_EMPTY,
             facts=tuple(run_facts(self._run, self._baseline)),
             commands=tuple(commands(self._run.run, None if self._baseline is None else self._baseline.run)),
-            methods=tuple(methods(self._metrics, self._comparison)),
+            methods=(*methods(self._metrics, self._comparison), *([slice_method(slices)] if slices else [])),
         )
 
     def filled(self, shell: Report, *, room: int, read: Callable[[list[str]], Iterator[TraceView]]) -> Report:
@@ -182,7 +208,8 @@ class Builder:
             room: How many bytes of the page the data may take.
             read: Gives the traces of ids that the store holds.
         """
-        packed = listing(self._views, columns=self._cases.columns, compared=shell.compared)
+        kinds = {name: group.kind for name, group in self._run.groups.items()}
+        packed = listing(self._views, columns=self._cases.columns, kinds=kinds, compared=shell.compared)
         left = max(0, room - len(packed))
         most = max(10_000, min(MOST_CHARACTERS, left // 8))  # small chunks for a small page, which they fill better
         texts = Packer("texts-", self._bodies(), most=most)
@@ -195,7 +222,9 @@ class Builder:
             yield self._cases.body(key, longest=LONGEST if place < len(self._traced) else BRIEF)
 
     def _traces(self, read: Callable[[list[str]], Iterator[TraceView]]) -> Iterator[list[TraceView]]:
-        wanted = [[trace for trace in self._cases.trace_ids(key) if trace in self._run.traces] for key in self._traced]
+        stored = self._run.traces.keys() | (set() if self._baseline is None else self._baseline.traces.keys())
+        shown = ([*self._cases.trace_ids(key), *self._cases.baseline_trace_ids(key)] for key in self._traced)
+        wanted = [[trace for trace in ids if trace in stored] for ids in shown]
         found = read([trace for ids in wanted for trace in ids])
         waiting = next(found, None)
         for ids in wanted:
@@ -239,6 +268,9 @@ class Builder:
                 yield f"{note[0].upper()}{note[1:]}."
             if self._comparison.missing_scores:
                 yield f"Only one of the runs has {line(', '.join(self._comparison.missing_scores), longest=300)}."
+        doubted = weak(self._judges)
+        if doubted:
+            yield f"People’s labels speak against {', '.join(doubted)}: see the judges before trusting the scores."
         for name, metric in self._metrics.items():
             covered = real(metric.get("coverage"))
             if covered is not None and covered < 1:

@@ -10,11 +10,12 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from tracekit_evaluators.report import library
 from tracekit_evaluators.report.packing import Shelf, packed
 from tracekit_evaluators.report.payload import Report
 from tracekit_evaluators.report.text import shown
 
-_SCRIPTS = ("parts.js", "trace.js", "case.js", "list.js")
+_SCRIPTS = ("parts.js", "trace.js", "case.js", "drawing.js", "list.js")
 _FOLDER = Path(__file__).parent / "templates"
 
 
@@ -22,14 +23,15 @@ def render(report: Report) -> str:
     """The HTML of a report; the same report gives the same text, byte for byte.
 
     Everything that came from traces goes through autoescape. No request can leave the page: the policy allows nothing
-    but this one style and this one script, by digest.
+    but this one style and this one script, and the library of charts, by digest.
     """
     style, script = _asset("report.css"), _script()
+    drawing = library.scripts() if report.library else ()
     policy = "; ".join(
         (
             "default-src 'none'",
-            f"style-src 'sha256-{_digest(style)}'",
-            f"script-src 'sha256-{_digest(script)}'",
+            f"style-src {_sources(style, *([library.STYLE] if report.library else []))}",
+            f"script-src {_sources(script, *(each.text for each in drawing))}",
             "img-src data:",
             "base-uri 'none'",
             "form-action 'none'",
@@ -40,6 +42,7 @@ def render(report: Report) -> str:
     return template.render(
         report=report,
         policy=policy,
+        drawing=drawing,
         shelves=packed({"texts": _places(report.texts), "traces": _places(report.traces)}),
         style=Markup(style),  # noqa: S704
         script=Markup(script),  # noqa: S704
@@ -75,6 +78,10 @@ def _seen(value: object) -> object:
 @lru_cache(maxsize=8)
 def _asset(name: str) -> str:
     return (_FOLDER / name).read_text(encoding="utf-8").replace("\r\n", "\n")
+
+
+def _sources(*texts: str) -> str:
+    return " ".join(f"'sha256-{_digest(text)}'" for text in texts)
 
 
 def _digest(text: str) -> str:

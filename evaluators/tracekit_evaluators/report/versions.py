@@ -48,8 +48,8 @@ class VersionTable:
     rows: tuple[tuple[str, tuple[VersionCell | None, ...]], ...]
 
 
-def version_table(runs: Sequence[RunRecord], run: RunRecord) -> VersionTable | None:
-    """The scores of a run beside those of other versions of its agent; `None` where there is nothing beside it.
+def version_runs(runs: Sequence[RunRecord], run: RunRecord) -> list[RunRecord]:
+    """A run among those of other versions of its agent, one a version, the oldest first; none where it is alone.
 
     Args:
         runs: All runs, in any order. One counts if it is finished, names a version of the same agent, and has one of
@@ -58,7 +58,7 @@ def version_table(runs: Sequence[RunRecord], run: RunRecord) -> VersionTable | N
     """
     mine = run.agent_version
     if mine is None:
-        return None
+        return []
     chosen: dict[int, RunRecord] = {}
     for each in sorted(runs, key=lambda other: (other.created_at, other.id)):
         version = each.agent_version
@@ -67,9 +67,20 @@ def version_table(runs: Sequence[RunRecord], run: RunRecord) -> VersionTable | N
             chosen[version.number] = each
     chosen[mine.number] = run
     if len(chosen) < 2:
-        return None
+        return []
     others = [chosen[number] for number in sorted(chosen)][-_MOST_VERSIONS:]
-    shown = others if run in others else [run, *others[1:]]
+    return others if run in others else [run, *others[1:]]
+
+
+def version_table(shown: Sequence[RunRecord], run: RunRecord) -> VersionTable | None:
+    """The scores of a run beside those of other versions of its agent; `None` where there is nothing beside it.
+
+    Args:
+        shown: The run that is shown of each version, as `version_runs` gives them.
+        run: The run of the report.
+    """
+    if len(shown) < 2:
+        return None
     names = [name for name in sorted(run.metrics) if any(name in each.metrics for each in shown if each is not run)]
     columns = tuple(VersionColumn(_ref(each), line(each.name, longest=40), each.id == run.id) for each in shown)
     return VersionTable(

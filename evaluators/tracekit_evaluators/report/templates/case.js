@@ -25,7 +25,7 @@ const verdicts = (mine, theirs) => {
       el("td", { class: `v ${verdict.tone || ""}`, text: verdict.value }), el("td", { class: "why" }, why(verdict)),
       el("td", { class: "muted judge", text: verdict.judge || "" }));
   });
-  return el("div", { class: "scroll" }, el("table", { class: `verdicts${theirs ? " two" : ""}` },
+  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Verdicts" }, el("table", { class: `verdicts${theirs ? " two" : ""}` },
     el("thead", {}, el("tr", {}, head("score"), theirs ? head("baseline", 2) : [], head(theirs ? "this run" : "said", 2), head("judge"))),
     el("tbody", {}, rows)));
 };
@@ -34,8 +34,9 @@ const attempt = (tried, other, traces, tab, chosen) => {
   const trace = (traces || []).find((each) => each.trace_id === tried.trace_id);
   const missing = !tried.trace_id ? "" : !tried.stored ? `Trace ${tried.trace_id} is not in the store.`
     : `This trace is not in the page, to keep it small: tracekit trace ${tried.trace_id}`;
+  const theirs = other && other.trace_id !== tried.trace_id ? (traces || []).find((each) => each.trace_id === other.trace_id) : null;
   return [tried.verdicts ? verdicts(tried.verdicts, other && other.verdicts) : null,
-    trace ? traceView(trace, tab, chosen) : missing ? el("p", { class: "hint", text: missing }) : null].filter(Boolean);
+    trace ? traceView(trace, tab, chosen, theirs) : missing ? el("p", { class: "hint", text: missing }) : null].filter(Boolean);
 };
 
 const caseBody = (found, traces, tab, chosen) => {

@@ -21,6 +21,7 @@ const start = async () => {
   const links = cases.link.map((link, place) => link === null ? cases.name[place] : link);
   const words = cases.name.map((name, place) => `${name} ${cases.ask[place]}`.toLowerCase());
   const state = { show: "all", sort: "place", down: false, q: "", deep: null, case: null, tab: "chat" };
+  const drawn = drawer(cases);
   let order = [];
 
   const wanted = {
@@ -106,6 +107,7 @@ const start = async () => {
     found.textContent = order.length === total ? "" : `${order.length.toLocaleString("en")} of ${total.toLocaleString("en")}`;
     list.box.setAttribute("aria-rowcount", String(order.length + 1));
     list.fill(order.length, order.indexOf(here));
+    drawn.draw(order, { filtered: order.length < total, chosen: state.show !== "all" });
     remember();
   };
   const searchDeep = async () => {
@@ -232,7 +234,12 @@ const start = async () => {
   worst.remove();
   addEventListener("beforeprint", () => app.after(worst));
   addEventListener("afterprint", () => worst.remove());
-  app.append(tools, grid);
+  for (const card of document.querySelectorAll("[data-expires]")) {
+    if (new Date(card.dataset.expires) > new Date()) continue;
+    one(".chip", card).replaceChildren("◆ expired");
+    one(".told", card).append(el("b", { class: "mixed", text: ` Expired since: it no longer counts.` }));
+  }
+  app.append(tools, drawn.box, grid);
   document.body.append(sheet);
   app.hidden = false;
   read();

@@ -26,7 +26,7 @@ const toolCalls = (trace) => {
       el("td", {}, call.error ? el("p", { class: "fault", text: call.error }) : null, call.error && call.result === undefined ? null : said(call.result)),
       el("td", { class: "n", text: call.duration })));
   const left = trace.calls_left_out;
-  return el("div", { class: "scroll" },
+  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Tool calls" },
     el("table", { class: "calls" },
       el("thead", {}, el("tr", {}, ["", "tool", "arguments", "result", "took"].map((name) => el("th", { scope: "col", text: name })))),
       el("tbody", {}, rows)),
@@ -88,7 +88,7 @@ const spanRows = (trace, bars) => {
       const words = el("span", { class: "io" }, el("span", { text: brief(span.input) }),
         span.output === undefined ? "" : el("span", { class: "out", text: `→ ${brief(span.output)}` }), el("span", { class: "took", text: span.duration }));
       return el("div", {
-        class: `wrow${span.error ? " failed" : ""}`, id: `span-${place}`, role: "treeitem", "aria-level": String((span.depth || 0) + 1),
+        class: `wrow${span.error ? " failed" : ""}`, id: `span-${trace.trace_id}-${place}`, role: "treeitem", "aria-level": String((span.depth || 0) + 1),
         "aria-expanded": opens(place) ? String(!folded.has(place)) : null,
       }, name, bars ? bar(span) : words);
     },
@@ -155,21 +155,31 @@ const TABS = [
   ["raw", "Raw", raw, () => 1],
 ];
 
-const traceView = (trace, wanted, chosen) => {
-  const panel = el("div", { class: "tab", role: "tabpanel" });
-  const offered = TABS.filter(([, , , count]) => count(trace));
+// What stands above the views of a trace.
+const traceHead = (trace, side) => [
+  side ? el("h3", { text: side }) : null,
+  facts([...(trace.facts || []), ["trace", trace.trace_id]]),
+  trace.failed ? el("p", { class: "fault" }, el("b", { text: "✕ error " }), trace.error || "") : null,
+];
+
+// A trace in the view that is wanted; where there is one, the baseline's beside it in the same view.
+const traceView = (trace, wanted, chosen, theirs) => {
+  const both = theirs ? [theirs, trace] : [trace];
+  const panel = el("div", { class: `tab${theirs ? " both" : ""}`, role: "tabpanel" });
+  const heads = theirs ? el("div", { class: "tab both" }, el("div", {}, traceHead(theirs, "Baseline’s trace")), el("div", {}, traceHead(trace, "Trace"))) : traceHead(trace);
+  const offered = TABS.filter(([, , , count]) => both.some(count));
   const buttons = offered.map(([key, name, , count], place) =>
     el("button", { type: "button", role: "tab", "data-tab": key, onclick: () => show(key, true), title: `${name} ( ${place + 1} )` },
       name, key === "raw" ? "" : el("span", { class: "count", text: ` ${count(trace)}` })));
   const show = (key, told) => {
-    const [name, , draw] = offered.find(([each]) => each === key) || offered[0];
+    const [name, , draw, count] = offered.find(([each]) => each === key) || offered[0];
     for (const button of buttons) button.setAttribute("aria-selected", String(button.dataset.tab === name));
-    panel.replaceChildren(draw(trace));
+    const none = () => el("p", { class: "muted", text: "This trace has none." });
+    panel.replaceChildren(...both.map((each) => el("div", {}, count(each) ? draw(each) : none())));
     if (told) chosen(name);
   };
   show(wanted, false);
   return el("section", { class: "trace", "aria-label": `Trace ${trace.trace_id}` },
-    facts([...(trace.facts || []), ["trace", trace.trace_id]]),
-    trace.failed ? el("p", { class: "fault" }, el("b", { text: "✕ error " }), trace.error || "") : null,
+    heads,
     el("div", { class: "tabs", role: "tablist", "aria-label": "Views of the trace" }, buttons), panel);
 };
