@@ -101,6 +101,16 @@ def questions(store: Store, files: str) -> list[Question]:
             lambda: store.find(where="duration_ms > 600000"),
             f"{roots} AND duration_ns > 600e9",
         ),
+        Question(
+            "traces by a text in their input, of which there are none",
+            lambda: store.find(where="input LIKE '%no such words%'"),
+            f"SELECT * FROM {files} WHERE input LIKE '%no such words%'",
+        ),
+        Question(
+            "traces by an agent or a user, of which there are none",
+            lambda: store.find(where="agent_name = 'nobody' OR user_id = 'nobody'"),
+            f"SELECT * FROM {files} WHERE agent_name = 'nobody' OR user_id = 'nobody'",
+        ),
         Question("spans by an attribute", lambda: store.sql(tenant.format("spans")), tenant.format(files)),
     ]
 

@@ -1,6 +1,6 @@
 """How large, quick and quiet the report of a large run is: two runs of many cases, compared, in headless Chromium.
 
-    python benchmarks/report.py [--cases 10000] [--keep FILE]
+    python benchmarks/report.py [--cases 10000] [--rich] [--keep FILE]
 
 Prints one JSON line a figure: bytes of the file, seconds to write it, milliseconds by the page's own clock until its
 list of cases answers, and how many requests left the page. Beside it stands the same page without its data, since what
@@ -23,6 +23,7 @@ from pathlib import Path
 
 from tracekit_collector.catalog import RunRecord
 from tracekit_collector.store import Store
+from tracekit_evaluators.calibration import calibrate
 from tracekit_evaluators.report import html_report
 
 START = 1_767_225_600_000_000_000  # 2026-01-01T00:00:00Z
@@ -37,13 +38,19 @@ WORDS = tuple(TEXT.split())
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=int, default=10_000)
+    parser.add_argument(
+        "--rich", action="store_true", help="four scores, two tries a case, slices, three versions, a calibrated judge"
+    )
     parser.add_argument("--keep", metavar="FILE", type=Path, help="keep the page here")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp())
     try:
         target = arguments.keep or folder / "report.html"
         with Store.open(folder / "store") as store:
-            before, after = (_run(store, side, arguments.cases) for side in (0, 1))
+            if arguments.rich:
+                before, after = _rich(store, arguments.cases, folder)
+            else:
+                before, after = (_run(store, side, arguments.cases) for side in (0, 1))
             began, busy = time.monotonic(), time.process_time()
             html = html_report(store, after, baseline=before)
             target.write_text(html, encoding="utf-8")
@@ -57,6 +64,15 @@ def main() -> None:
         _browse(target, empty, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _rich(store: Store, cases: int, folder: Path) -> tuple[RunRecord, RunRecord]:
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "evaluators"))
+    from _reports import rich_labels, rich_runs
+
+    before, after = rich_runs(store, cases)
+    calibrate(store, after.id, labels=str(rich_labels(before, after, folder, store)), score="correct")
+    return before, after
 
 
 def _run(store: Store, side: int, cases: int) -> RunRecord:
@@ -126,7 +142,7 @@ def _score(run: str, trace: str, case: str, name: str, value: float, why: str) -
 
 def _browse(page: Path, empty: Path, folder: Path) -> None:
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "evaluators"))
-    from test_report_browser import CHROMIUM, Browser
+    from _browser import CHROMIUM, Browser
 
     if CHROMIUM is None:
         _told("milliseconds to interactive", None, why="no Chromium on the PATH")

@@ -4,9 +4,9 @@
 
 Both servers run at once; requests go to one and the other in turns over kept connections, one at a time, so that
 whatever else the machine does falls on both. The bare one is what one writes by hand: an ASGI application that reads
-the body, decodes it, calls the function and sends its output, without traces, logs, limits or processes of its own. Two
-agents are served: one that answers at once, which shows the cost itself, and one that takes 5 ms, as a quick real
-one would. The last line is JSON.
+the body, decodes it, calls the function and sends its output, without traces, logs, limits or processes of its own.
+Three agents are served: one that answers at once, which shows the cost itself, and two that take 2 and 5 ms, as quick
+real ones would. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -25,13 +25,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-MILLISECONDS = (0, 5)
+MILLISECONDS = (0, 2, 5)
 LIMIT = 1.3
 
 _AGENT = """
 import asyncio
 
 async def answer_0(question: str) -> dict:
+    return {"answer": question.upper(), "sources": [1, 2, 3]}
+
+async def answer_2(question: str) -> dict:
+    await asyncio.sleep(0.002)
     return {"answer": question.upper(), "sources": [1, 2, 3]}
 
 async def answer_5(question: str) -> dict:

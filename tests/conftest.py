@@ -27,3 +27,4 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(("TRACEKIT_", "OTEL_", "OPENAI_", "ANTHROPIC_")) and name != "TRACEKIT_SHARED":
             monkeypatch.delenv(name)
     monkeypatch.setenv("TRACEKIT_SPOOL", str(tmp_path / "spool"))  # not the machine's cache folder
+    monkeypatch.setenv("TRACEKIT_ENVIRONMENTS", str(tmp_path / "environments"))

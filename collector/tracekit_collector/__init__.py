@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tracekit_collector.query import Result
-    from tracekit_collector.settle import Settled
+    from tracekit_collector.settled import Settled
     from tracekit_collector.store import Store
     from tracekit_collector.trace import Trace
 
 __all__ = ["Result", "Settled", "Store", "Trace"]
 
-_HOMES = {"Result": "query", "Settled": "settle", "Store": "store", "Trace": "trace"}
+_HOMES = {"Result": "query", "Settled": "settled", "Store": "store", "Trace": "trace"}
 
 
 def __getattr__(name: str) -> object:

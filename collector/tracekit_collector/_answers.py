@@ -17,6 +17,7 @@ MOST_ROWS = 10_000
 
 _ID = "[0-9a-fA-F]{1,32}"
 _WHOLE_ID = "[0-9a-fA-F]{32}"
+_PROMPT = r"[A-Za-z0-9][A-Za-z0-9._/-]*(@[^@\x00]+)?"
 _RUN = "[A-Za-z0-9 ._@:+-]+"
 _PAIR = r"[^=\x00]+=[^\x00]*"
 _CURSOR = "[0-9]{1,19}-[0-9a-f]{16,32}"
@@ -177,6 +178,21 @@ def agents(store: Store, values: Values, project: str | None) -> dict[str, objec
     return {"agents": store.sql("SELECT * FROM agents", settle=False).dicts()}
 
 
+def prompts(store: Store, values: Values, project: str | None) -> dict[str, object]:
+    """The newest version of every prompt."""
+    del values, project
+    return {"prompts": [each.to_dict() for each in store.catalog.prompts.list()]}
+
+
+def prompt(store: Store, values: Values, project: str | None) -> dict[str, object]:
+    """One version of a prompt; who is confined to a project sees those whose tag `project` names it."""
+    ref = str(values["ref"])
+    found = store.catalog.prompts.resolve(ref)
+    if project is not None and found.tags.get("project") != project:
+        raise NotFoundError(f"there is no prompt {ref!r} in the project {project!r}")
+    return found.to_dict()
+
+
 def runs(store: Store, values: Values, project: str | None) -> dict[str, object]:
     """The newest evaluations."""
     del project
@@ -300,6 +316,15 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         ("scores",),
     ),
     Endpoint("/agents", "agents", "Every version of every agent.", agents, (), ("agents",), whole=True),
+    Endpoint("/prompts", "prompts", "The newest version of every prompt.", prompts, (), ("prompts",), whole=True),
+    Endpoint(
+        "/prompt",
+        "prompt",
+        "One version of a prompt.",
+        prompt,
+        (Parameter("ref", "`name@number`, `name@alias` or `name`.", pattern=_PROMPT, longest=401, required=True),),
+        ("name", "number", "digest", "content"),
+    ),
     Endpoint("/runs", "runs", "The newest evaluations.", runs, (_LIMIT,), ("runs",), whole=True),
     Endpoint(
         "/runs/{run_id}",

@@ -32,11 +32,15 @@ class Call:
 
     def value(self, name: str) -> Any:
         """A column of the call: of the span that says most, else of another."""
+        if not self.others and not self.silent:
+            return self.node.row.get(name)
         told = (*self.all(), *self.silent) if self.silent else self.all()
         return next((value for node in told if (value := node.row.get(name)) is not None), None)
 
     def largest(self, name: str) -> Any:
         """The largest number that any of the spans gives; the smaller ones are partial."""
+        if not self.others:
+            return self.node.row.get(name)
         return max((value for node in self.all() if (value := node.row.get(name)) is not None), default=None)
 
     @property
@@ -49,16 +53,22 @@ class Call:
     @property
     def failed(self) -> bool:
         """Whether the call failed: what the outermost of its spans says, which saw any retry inside."""
+        if not self.others:
+            return self.node.failed
         return min(self.all(), key=lambda node: (node.start, -node.end)).failed
 
     @property
     def given(self) -> list[messages.Message]:
         """The input messages."""
+        if not self.others and not self.silent:
+            return self.node.given
         return next((node.given for node in (*self.all(), *self.silent) if node.given), [])
 
     @property
     def answered(self) -> list[messages.Message]:
         """The output messages."""
+        if not self.others:
+            return self.node.answered
         return next((node.answered for node in self.all() if node.answered), [])
 
     @property
@@ -136,7 +146,8 @@ def _add_answering(calls: Sequence[Call], nodes: Sequence[Node]) -> None:
         if call.value("model") is None:
             taken = [node for node in takers if node.start >= call.node.end]
             if taken and (place + 1 == len(calls) or taken[0].start <= calls[place + 1].node.start):
-                call.node.row.update(model=taken[0].row["model"], response_id=taken[0].row["response_id"])
+                told = {name: taken[0].row[name] for name in ("model", "response_id")}
+                call.node.row = {**call.node.row, **told}
 
 
 def _speaking(spans: Sequence[Node]) -> tuple[list[Node], list[Node]]:
@@ -145,8 +156,8 @@ def _speaking(spans: Sequence[Node]) -> tuple[list[Node], list[Node]]:
     if not bare or len(bare) == len(spans):
         return list(spans), []
     left_out = {id(node) for node in bare}
-    above = {node.row.get("parent_span_id") for node in spans if id(node) not in left_out} - {None}
-    silent = [node for node in bare if node.span_id in above or node.row.get("parent_span_id") in above]
+    above = {node.parent_id for node in spans if id(node) not in left_out} - {None}
+    silent = [node for node in bare if node.span_id in above or node.parent_id in above]
     left_out = {id(node) for node in silent}
     return [node for node in spans if id(node) not in left_out], silent
 
@@ -175,9 +186,9 @@ def _are_several(inner: Sequence[Node]) -> bool:
 
 def _add_silent(node: Node, calls: Sequence[Call]) -> None:
     """Give a span that says nothing to the call beside or below it that began next."""
-    parent = node.row.get("parent_span_id")
+    parent = node.parent_id
     for call in calls:
-        beside = call.node.row.get("parent_span_id")
+        beside = call.node.parent_id
         if call.node.start >= node.start and beside in (parent, node.span_id) and beside is not None:
             if not call.node.row.get("duration_ns") and _models(call.node) & _models(node):
                 call.silent.append(node)
@@ -279,7 +290,7 @@ def _twins(spans: Sequence[Node]) -> Iterator[tuple[Node, Node]]:
     alike: dict[tuple[object, ...], list[Node]] = {}
     for node in spans:
         if node.row.get("input_tokens") is not None:
-            parent = node.row.get("parent_span_id")
+            parent = node.parent_id
             key = (parent, node.row["input_tokens"], node.row.get("output_tokens"))
             alike.setdefault(key, []).append(node)
     for group in alike.values():
@@ -334,7 +345,7 @@ def _is_mcp(node: Node) -> bool:
 
 def _is_beside(node: Node, other: Node) -> bool:
     return (
-        node.row.get("parent_span_id") == other.row.get("parent_span_id")
+        node.parent_id == other.parent_id
         and node.row.get("tool_name") == other.row.get("tool_name")
         and node.row.get("scope") != other.row.get("scope")
         and (_covers(node, other) or _covers(other, node))

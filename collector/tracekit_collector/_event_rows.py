@@ -92,7 +92,8 @@ def version_rows(request: ExportLogsServiceRequest, *, received_ns: int) -> list
         received_ns: When it arrived.
 
     Returns:
-        Dicts of agent, label, digest, code, parameters, prompts, dependencies, alias and seen_at (naive UTC).
+        Dicts of agent, label, digest, code, parameters, prompts, dependencies, alias, actor and seen_at (naive UTC),
+        and of entry_point, tools, models, python and signature where the record has them.
     """
     rows: list[dict[str, object]] = []
     for said in _records(request, names.VERSION_EVENT, received_ns):
@@ -110,7 +111,9 @@ def version_rows(request: ExportLogsServiceRequest, *, received_ns: int) -> list
                 "prompts": _mapping(said.attributes.get(names.VERSION_PROMPTS)),
                 "dependencies": _mapping(said.attributes.get(names.VERSION_DEPENDENCIES)),
                 "alias": fields.text(said.attributes.get(names.VERSION_ALIAS)),
+                "actor": fields.text(said.attributes.get(names.PRINCIPAL)),
                 "seen_at": utc(said.time_ns),
+                **_given(said.attributes),
             }
         )
     return rows
@@ -188,6 +191,19 @@ def _score(said: _Said, digest: str) -> dict[str, object] | None:
 
 def _number(value: object) -> float | None:
     return float(value) if isinstance(value, bool) else fields.real(value)
+
+
+def _given(said: Mapping[str, object]) -> dict[str, object]:
+    tools, models = (messages.decoded(said.get(key)) for key in (names.VERSION_TOOLS, names.VERSION_MODELS))
+    signature = messages.decoded(said.get(names.VERSION_SIGNATURE))
+    found: dict[str, object] = {
+        "entry_point": fields.text(said.get(names.VERSION_ENTRY_POINT)),
+        "tools": [each for each in tools if isinstance(each, dict)] if isinstance(tools, list) else None,
+        "models": [each for each in models if isinstance(each, str)] if isinstance(models, list) else None,
+        "python": fields.text(said.get(names.VERSION_PYTHON)),
+        "signature": signature if isinstance(signature, dict) else None,
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _mapping(value: object) -> Mapping[str, object]:

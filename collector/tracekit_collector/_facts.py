@@ -41,13 +41,13 @@ def agent_of(root: Node, nodes: Sequence[Node]) -> Node:
 
 
 def _names_agent(node: Node) -> tuple[int, int]:
-    return (0 if not node.row.get("parent_span_id") else 1 if node.step == "agent" else 2, node.start)
+    return (0 if not node.parent_id else 1 if node.step == "agent" else 2, node.start)
 
 
 def duration_of(root: Node, nodes: Sequence[Node]) -> int | None:
     """How long the trace took, in nanoseconds: the root's own time, else from first start to last end."""
     own = root.row.get("duration_ns")
-    if own is not None and not root.row.get("parent_span_id"):
+    if own is not None and not root.parent_id:
         return int(own)
     known = [node for node in nodes if node.row.get("duration_ns") is not None]
     return max(node.end for node in known) - min(node.start for node in nodes) if known else None

@@ -16,7 +16,12 @@ _KEPT_FREE = 8 << 20
 
 def keep_small() -> None:
     """Have this process keep little of what it frees; to be called before pyarrow is imported and threads start."""
-    forgo_pandas()
+    forgo("pandas")
+    use_few_heaps()
+
+
+def use_few_heaps() -> None:
+    """As `keep_small`, for a process that may have use for pandas."""
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):  # another C library than glibc
@@ -36,15 +41,37 @@ def spared() -> Iterator[None]:
         gc.unfreeze()
 
 
-def forgo_pandas() -> None:
-    """Say that there is no pandas: pyarrow would load all of it, 35 MB, to see that no value is of its types."""
-    if _NoPandas not in sys.meta_path:
-        sys.meta_path.insert(0, _NoPandas)
+def child_code(module: str) -> str:
+    """What a child process of ours runs, for `python -c`: a module's `serve`, in little memory.
+
+    The path is handed on, so that a child finds what its parent found, whatever the folder it runs in.
+
+    Args:
+        module: The module's name.
+    """
+    return (
+        f"import sys; sys.path[:] = {sys.path!r}; from tracekit_collector._heap import forgo; "
+        f"forgo('pandas', 'numpy'); from {module} import serve; serve()"
+    )
 
 
-class _NoPandas:
-    @staticmethod
-    def find_spec(name: str, path: object = None, target: object = None) -> None:
+def forgo(*names: str) -> None:
+    """Say that there is no such package, so that pyarrow does without it.
+
+    It would load all of pandas, 35 MB, to see that no value is of its types, and of numpy, 12 MB, for arrays that
+    nobody asks for.
+
+    Args:
+        names: Of packages that nothing in this process needs.
+    """
+    sys.meta_path.insert(0, _Forgone(names))
+
+
+class _Forgone:
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = names
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         del path, target
-        if name == "pandas":
-            raise ModuleNotFoundError("this process has no use for pandas", name=name)
+        if name in self._names:
+            raise ModuleNotFoundError(f"this process has no use for {name}", name=name)

@@ -32,6 +32,7 @@ class Parameter:
         among: The strings that it takes.
         longest: The longest string.
         in_path: Whether it is part of the path.
+        required: Whether it must be there; what is part of the path must anyway.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Parameter:
     among: tuple[str, ...] = ()
     longest: int = 1_000
     in_path: bool = False
+    required: bool = False
 
     def read(self, text: str) -> object:
         """The value.
@@ -82,7 +84,8 @@ class Parameter:
         if self.default is not None:
             schema["default"] = self.default
         where = "path" if self.in_path else "query"
-        return {"name": self.name, "in": where, "required": self.in_path, "description": self.about, "schema": schema}
+        needed = self.in_path or self.required
+        return {"name": self.name, "in": where, "required": needed, "description": self.about, "schema": schema}
 
 
 def read(known: Sequence[Parameter], query: Iterable[tuple[str, str]], path: Mapping[str, str]) -> Values:
@@ -107,6 +110,9 @@ def read(known: Sequence[Parameter], query: Iterable[tuple[str, str]], path: Map
             raise UsageError(f"the parameter {name} is there twice")
         seen.add(name)
         values[name] = by_name[name].read(text)
+    for parameter in known:
+        if parameter.required and parameter.name not in seen:
+            raise UsageError(f"the parameter {parameter.name} is missing")
     return values
 
 

@@ -6,9 +6,7 @@ Nothing here needs a root: spans whose parent never came stand at the top, and a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from tracekit_collector import messages
 from tracekit_collector._log_content import add_log_content
@@ -17,55 +15,66 @@ from tracekit_collector.anyvalue import loaded, python_of
 Row = Mapping[str, object]
 
 
-@dataclass(eq=False)
 class Node:
-    """A span in its tree: its row, with what log records add to it."""
+    """A span in its tree: its row, with what log records add to it.
 
-    row: dict[str, Any]
-    parent: Node | None = None
-    children: list[Node] = field(default_factory=list)
-    depth: int = 0
+    What is asked for many times is read from the row once, when the node is made.
 
-    @property
-    def step(self) -> str:
-        """The step kind."""
-        return self.row.get("step") or "span"
+    Args:
+        row: The row; replaced, never changed, by what other spans tell of it.
+    """
 
-    @property
-    def start(self) -> int:
-        """Start in nanoseconds."""
-        return self.row.get("start_ns") or 0
+    __slots__ = (
+        "_answered",
+        "_given",
+        "children",
+        "depth",
+        "end",
+        "failed",
+        "parent",
+        "parent_id",
+        "row",
+        "span_id",
+        "start",
+        "step",
+    )
 
-    @property
-    def end(self) -> int:
-        """End in nanoseconds; the start where the end is not known."""
-        return self.start + (self.row.get("duration_ns") or 0)
-
-    @property
-    def span_id(self) -> str:
-        """The span's id."""
-        return str(self.row["span_id"])
+    def __init__(self, row: Row) -> None:
+        get = row.get
+        self.row: Mapping[str, Any] = row
+        self.parent: Node | None = None
+        self.children: list[Node] = []
+        self.depth = 0
+        self.span_id = str(row["span_id"])
+        self.parent_id: Any = get("parent_span_id")
+        self.step: str = cast("str", get("step")) or "span"
+        self.start: int = cast("int", get("start_ns")) or 0
+        self.end: int = self.start + (cast("int", get("duration_ns")) or 0)
+        """In nanoseconds; the start where the end is not known."""
+        status = get("status")
+        self.failed = status == "error" or (status != "ok" and get("error_type") is not None)
+        """Whether the span says that it failed."""
+        self._given: list[messages.Message] | None = None
+        self._answered: list[messages.Message] | None = None
 
     @property
     def is_noise(self) -> bool:
         """Whether the span tells of the writer's own insides: Codex exports every span of its program."""
-        return self.row.get("dialect") == "codex" and self.step == "span"
+        return self.step == "span" and self.row.get("dialect") == "codex"
 
     @property
-    def failed(self) -> bool:
-        """Whether the span says that it failed."""
-        status = self.row.get("status")
-        return status == "error" or (status != "ok" and self.row.get("error_type") is not None)
-
-    @cached_property
     def given(self) -> list[messages.Message]:
         """The input messages."""
-        return _messages(self.row.get("input_messages"))
+        if self._given is None:
+            self._given = _messages(self.row.get("input_messages"))
+        return self._given
 
-    @cached_property
+    @property
     def answered(self) -> list[messages.Message]:
         """The output messages."""
-        return _messages(self.row.get("output_messages"))
+        if self._answered is None:
+            self._answered = _messages(self.row.get("output_messages"))
+        return self._answered
 
     def ancestors(self) -> Iterator[Node]:
         """Parent, grandparent and so on."""
@@ -82,14 +91,16 @@ def grow(spans: Sequence[Row], logs: Sequence[Row]) -> list[Node]:
         spans: Rows of `spans` of one trace, in any order; of rows with one span id the last counts.
         logs: Rows of `logs` of that trace.
     """
-    rows = {str(row["span_id"]): dict(row) for row in spans}
+    rows: dict[str, Row] = {str(row["span_id"]): row for row in spans}
     if logs:
-        add_log_content(rows, logs)
+        filled = {span_id: dict(row) for span_id, row in rows.items()}
+        add_log_content(filled, logs)
+        rows = {**filled}
     nodes = {span_id: Node(row) for span_id, row in rows.items()}
     ordered = sorted(nodes.values(), key=lambda node: (node.start, -node.end, node.span_id))
     tops: list[Node] = []
     for node in ordered:
-        parent = nodes.get(str(node.row.get("parent_span_id")))
+        parent = nodes.get(str(node.parent_id))
         if parent is None or parent is node:
             tops.append(node)
         else:
@@ -100,7 +111,7 @@ def grow(spans: Sequence[Row], logs: Sequence[Row]) -> list[Node]:
 
 def root_of(nodes: Sequence[Node]) -> Node:
     """The span that speaks for the trace: of those without a parent the first; without one, the first to begin."""
-    whole = [node for node in nodes if not node.row.get("parent_span_id")] or nodes
+    whole = [node for node in nodes if not node.parent_id] or nodes
     return min(whole, key=lambda node: (node.start, -node.end, node.span_id))
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from tracekit import attributes as names
 from tracekit.errors import DecodeError, StoreError, TracekitError
 from tracekit_collector.backlog import Backlog
 from tracekit_collector.committer import Committer
@@ -28,6 +29,8 @@ from tracekit_collector.otlp import Decoded, Kind, decode, genai_metrics, refusa
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from tracekit_collector.access import Grant
+
 MAX_BODY = 64 << 20
 RETRY_SECONDS = 2
 
@@ -37,6 +40,7 @@ _BACKLOG = 256 << 20
 _THREADS = 3
 _OFF_LOOP = 1 << 17  # a body of this size is decoded on a thread, so that others need not wait for it
 _LARGE = 4 << 20  # of bodies of this size one is decoded at a time: they unfold to several times as much
+_SIGNED = names.PRINCIPAL.encode()
 _TELL_AGAIN = 60.0  # seconds before the log repeats itself
 
 logger = logging.getLogger(__name__)
@@ -114,8 +118,8 @@ class Limits:
 class Authorise(Protocol):
     """Lets a request in, or raises an error with a `status` of 401 or 403."""
 
-    def __call__(self, header: str | None, kind: Literal["write", "read"], /) -> str | None:
-        """The project that the request is confined to, `None` for all."""
+    def __call__(self, header: str | None, kind: Literal["write", "read"], /) -> Grant | str | None:
+        """What the request may do, or the project alone that it is confined to, `None` for all."""
 
 
 class Forwarder(Protocol):
@@ -190,7 +194,7 @@ class Admission:
             if self._requests > self.limits.requests:
                 raise RefusedError("busy", f"{self.limits.requests} requests are under way; send again later")  # noqa: TRY301 - the ticket must go back
             if self._authorise is not None:
-                ticket.project = await self._off_loop(self._allowed, header, threads=self._gate)
+                ticket.project, ticket.grant = await self._off_loop(self._allowed, header, threads=self._gate)
         except RefusedError as refused:
             ticket.refuse(refused)
             ticket.close()
@@ -251,9 +255,10 @@ class Admission:
             raise RefusedError("unavailable", "the collector is stopping; send the request again in a moment") from None
         return await waiting
 
-    def _allowed(self, header: str | None) -> str | None:
+    def _allowed(self, header: str | None) -> tuple[str | None, Grant | None]:
         try:
-            return None if self._authorise is None else self._authorise(header, "write")
+            found = None if self._authorise is None else self._authorise(header, "write")
+            return (found, None) if found is None or isinstance(found, str) else (found.project, found)
         except StoreError as error:
             self.tell(str(error))
             raise RefusedError("unavailable", str(error)) from None
@@ -279,10 +284,18 @@ class Admission:
         except StoreError as error:  # a processor that must not be left out
             self.tell(str(error))
             raise RefusedError("unavailable", str(error)) from None
+        except RefusedError:
+            raise
+        except TracekitError as error:  # none of it may be sent
+            raise RefusedError("forbidden", str(error)) from None
 
     def _decoded(self, ticket: Ticket, body: bytes, media: str) -> tuple[Decoded, bytes]:
         decoded = decode(ticket.kind, body, media)
         changed = False
+        if ticket.grant is not None or (ticket.kind == "logs" and _SIGNED in decoded.payload):
+            from tracekit_collector import access, enforcement  # noqa: PLC0415 - bring the catalog, which few doors need
+
+            decoded = enforcement.enforced(decoded, ticket.grant or access.OPEN)
         if ticket.project is not None:
             from tracekit_collector.access import confine  # noqa: PLC0415 - brings the catalog, which few doors need
 
@@ -349,6 +362,7 @@ class Ticket:
     def __init__(self, admission: Admission, door: str, kind: Kind) -> None:
         self.kind: Kind = kind
         self.project: str | None = None
+        self.grant: Grant | None = None
         self.held = 0
         self._admission = admission
         self._door = door

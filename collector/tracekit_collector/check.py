@@ -188,11 +188,20 @@ def _catalog(store: Store) -> Iterator[Finding]:
             if isinstance(digest, str) and len(digest) == 64 and not (store.artifacts / digest).is_file():
                 what = f"the run {run.name} ({run.id}) names the artifact {digest} as its {name}, and it is not there"
                 yield Finding("catalog", "fault", what)
+        for name, told in run.artifacts.items():
+            digest = str(told.get("sha256"))
+            if told.get("kept", True) and not (store.artifacts / digest).is_file():
+                what = f"the run {run.name} ({run.id}) has the artifact {name!r} ({digest}), and it is not there"
+                yield Finding("catalog", "note", what)  # it may be on its way, in parts
     for newest in store.catalog.datasets.list():
         for version in store.catalog.datasets.versions(newest.dataset):
             if not (store.artifacts / version.digest).is_file():
                 what = f"the dataset {version.ref} names the artifact {version.digest}, and it is not there"
                 yield Finding("catalog", "fault", what)
+    for packaged in store.catalog.agents.list(deleted=True):
+        if packaged.package is not None and not (store.artifacts / packaged.package).is_file():
+            what = f"the version {packaged.ref} is packaged as the artifact {packaged.package}, and it is not there"
+            yield Finding("catalog", "fault", what)
     yield Finding("catalog", "ok", f"{len(runs)} runs, {store.catalog.count_requests()} known requests")
 
 

@@ -2,6 +2,7 @@
 
 Rows are read a window of time after the other, so that memory depends on the window and not on the table. What is
 written is a row group a window, in files of some 128 MB, with Bloom filters on the columns that are looked up by.
+Spans that are on two dates that follow one another are left to `neighbours`, when the dates are over.
 The new files take the place of the old in one commit; a crash before it leaves files that `vacuum` removes.
 """
 
@@ -15,6 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from tracekit.errors import StoreError
+from tracekit_collector import neighbours
 from tracekit_collector.joining import TARGET_BYTES, WINDOW_ROWS, Change, Outcome, join, write
 from tracekit_collector.lake import DataFile, Lake, Written
 from tracekit_collector.query import Engine
@@ -99,11 +101,11 @@ def compact(
         StoreError: A file cannot be read or written.
     """
     files = lake.entries(table)
+    at = time.time() if now is None else now
+    today = datetime.datetime.fromtimestamp(at, datetime.timezone.utc).date()
     if every:
         groups = _by_date([file for file in files if file.bytes < _LARGE])
     else:
-        at = time.time() if now is None else now
-        today = datetime.datetime.fromtimestamp(at, datetime.timezone.utc).date()
         groups = joinable(files, today=today, now_ms=int(at * 1000), a_tier=a_tier)
     count = 0
     for group in groups:
@@ -111,6 +113,13 @@ def compact(
             count += len(group)
         if done is not None:
             done(len(group))
+    over = {group[0].date for group in groups if every or group[0].date < today - datetime.timedelta(days=_HOT_DAYS)}
+    if table == "spans" and over:
+
+        def without(old: Sequence[DataFile], drop: pa.Table, spared: str) -> int | None:
+            return rewrite(lake, table, old, drop=drop, spared=spared)
+
+        neighbours.collapse(lake, over, rewrite=without)
     return count
 
 

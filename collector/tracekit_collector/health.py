@@ -89,7 +89,7 @@ class Meter:
             buckets, seconds = list(self._buckets), self._seconds
         samples: dict[str, list[str]] = {}
         for (name, labels), amount in counts:
-            samples.setdefault(name, []).append(f"tracekit_{name}{_labels(labels)} {amount}")
+            samples.setdefault(name, []).append(f"tracekit_{name}{label_text(labels)} {amount}")
         for gauges in self._gauges:
             for name, value in gauges().items():
                 if value is not None:
@@ -112,7 +112,8 @@ def _histogram(buckets: list[int], seconds: float) -> list[str]:
     return [*lines, f"{name}_sum {seconds:.6f}", f"{name}_count {total}"]
 
 
-def _labels(labels: Labels) -> str:
+def label_text(labels: Labels) -> str:
+    """Labels as Prometheus writes them, quoted."""
     if not labels:
         return ""
     quoted = (

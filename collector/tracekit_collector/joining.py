@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from tracekit.errors import StoreError
 from tracekit.inbox import ulid
 from tracekit_collector import parquet
-from tracekit_collector._heap import forgo_pandas
+from tracekit_collector._heap import child_code
 from tracekit_collector.merging import Merge, fitted
 from tracekit_collector.schema import TIMES
 
@@ -99,7 +99,7 @@ def join_apart(folder: Path, table: str, date: str, paths: Sequence[str], change
     if change is not None:
         return join(folder, table, date, paths, change)
     task = json.dumps({"folder": str(folder), "table": table, "date": date, "paths": list(paths)})
-    code = f"import sys; sys.path[:] = {sys.path!r}; from tracekit_collector.joining import serve; serve()"
+    code = child_code("tracekit_collector.joining")
     process = subprocess.Popen(  # noqa: S603 - ourselves
         [sys.executable, "-c", code],
         stdin=subprocess.PIPE,
@@ -129,7 +129,6 @@ def serve() -> None:
     back = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what else this process prints must not get between
     os.nice(_NICE)
-    forgo_pandas()
     task = json.loads(source.readline())
 
     def leave() -> None:

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tracekit.errors import StoreError
-from tracekit_collector.keys import key_of, span_key
+from tracekit_collector.keys import key_of, point_key, span_key
 from tracekit_collector.lake import DataFile
 from tracekit_collector.loading import Part
 from tracekit_collector.schema import KEYS, TIMES
@@ -100,7 +100,8 @@ class Known:
 def keys_of(table: str, rows: pa.Table) -> Iterator[int]:
     """The digest of each row's key, as the lake's writers make them."""
     columns = [rows.column(name).to_pylist() for name in KEYS[table]]
-    make = span_key if table == "spans" else key_of
+    makers: dict[str, Callable[..., int]] = {"spans": span_key, "points": point_key}
+    make = makers.get(table, key_of)
     return (make(*each) for each in zip(*columns, strict=True))
 
 

@@ -280,7 +280,7 @@ class Lake:
         delta = self._newest(table)
         if delta is None:
             return []
-        told = pa.table(delta.get_add_actions(flatten=True)).to_pylist()
+        told = _told(delta).to_pylist()
         folder = self.folder / table
         found = [
             DataFile(
@@ -302,7 +302,7 @@ class Lake:
         delta = self._newest(table)
         if delta is None:
             return []
-        told = pa.table(delta.get_add_actions(flatten=True))
+        told = _told(delta)
         columns = [
             told.column(name).to_pylist() if name in told.column_names else [None] * told.num_rows
             for name in ("path", "num_records", f"min.{column}", f"max.{column}")
@@ -455,6 +455,11 @@ def _commit(batch: Batch | None) -> CommitProperties | None:
     if batch is None:
         return None
     return CommitProperties(app_transactions=[Transaction(batch.inbox, batch.number)])
+
+
+def _told(delta: DeltaTable) -> pa.Table:
+    # `pa.table` would load pandas, to see that this is none of its frames.
+    return pa.RecordBatchReader.from_stream(delta.get_add_actions(flatten=True)).read_all()
 
 
 def _added(files: Sequence[Written], now_ms: int, *, changes: bool) -> list[AddAction]:

@@ -25,11 +25,13 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from tracekit.errors import StoreError
 from tracekit.inbox import Damage, Record, read_segment, sync_folder
+from tracekit_collector import run_records
 from tracekit_collector._metric_rows import metric_rows
 from tracekit_collector._span_columns import SpanColumns
-from tracekit_collector.keys import key_of
+from tracekit_collector.keys import key_of, point_key
 from tracekit_collector.parquet import to_arrow, writer
 from tracekit_collector.rows import inference_rows, log_rows, score_rows, version_rows
+from tracekit_collector.run_news import RunNews
 from tracekit_collector.schema import KEYS, TABLES, TIMES
 
 Known = Callable[[Sequence[str]], set[str]]
@@ -106,6 +108,7 @@ class Loaded:
         parts: The files that were written.
         digests: Of the requests that were new.
         versions: Agent versions that log records register.
+        runs: What log records say of tracked runs.
         named: Agents and versions that spans name.
         damage: What could not be read: its place in the segment, its bytes, and the reason.
         requests: How many requests were new.
@@ -117,6 +120,7 @@ class Loaded:
     parts: list[Part] = field(default_factory=list)
     digests: list[str] = field(default_factory=list)
     versions: list[dict[str, object]] = field(default_factory=list)
+    runs: list[RunNews] = field(default_factory=list)
     named: set[tuple[str, str]] = field(default_factory=set)
     damage: list[tuple[int, bytes, str]] = field(default_factory=list)
     requests: int = 0
@@ -144,7 +148,7 @@ def load(task: Task, known: Known) -> Loaded:
         else:
             records.append((item, hashlib.blake2b(item.payload, digest_size=16).hexdigest()))
     left_out = known([digest for _, digest in records])
-    making = _Making()
+    making = _Making(Path(task.lake).parent / "artifacts")
     taken: set[str] = set()
     records.reverse()
     while records:
@@ -171,12 +175,15 @@ def load(task: Task, known: Known) -> Loaded:
 class _Making:
     """Rows of all tables, in the making."""
 
-    def __init__(self) -> None:
+    def __init__(self, artifacts: Path) -> None:
+        self._artifacts = artifacts
         self._spans = SpanColumns()
         self._made: list[pa.Table] = []
         self._keys = array("Q")
         self._named: set[tuple[str, str]] = set()
-        self._rows: dict[str, list[dict[str, object]]] = {name: [] for name in TABLES if name != "spans"}
+        self._points: list[pa.Table] = []
+        apart = ("spans", "points")
+        self._rows: dict[str, list[dict[str, object]]] = {name: [] for name in TABLES if name not in apart}
 
     def add(self, signal: str, record: Record, digest: str, loaded: Loaded) -> None:
         received = record.received_ns
@@ -198,6 +205,9 @@ class _Making:
                 scores = score_rows(logs, digest=digest, received_ns=received)
                 inferences = inference_rows(logs, received_ns=received, digest=digest)
                 loaded.versions += version_rows(logs, received_ns=received)
+                news, points = run_records.read(logs, received_ns=received, artifacts=self._artifacts)
+                loaded.runs += news
+                self._points += points
                 rows["logs"] += found
                 rows["scores"] += scores
                 rows["inferences"] += inferences
@@ -206,7 +216,8 @@ class _Making:
 
     def count(self) -> dict[str, int]:
         spans = len(self._keys) + len(self._spans)
-        return {"spans": spans, **{table: len(rows) for table, rows in self._rows.items()}}
+        points = sum(map(len, self._points))
+        return {"spans": spans, "points": points, **{table: len(rows) for table, rows in self._rows.items()}}
 
     def finish(self, task: Task, loaded: Loaded) -> None:
         self._make()
@@ -214,6 +225,9 @@ class _Making:
         if "spans" not in task.done and self._made:
             made, self._made = pa.concat_tables(self._made), []
             loaded.parts += write_parts("spans", made, self._keys, task)
+        if "points" not in task.done and self._points:
+            points, self._points = pa.concat_tables(self._points), []
+            loaded.parts += write_parts("points", points, _point_keys(points), task)
         for name, rows in self._rows.items():
             if rows and name not in task.done:
                 keys = array("Q", (key_of(*(row[each] for each in KEYS[name])) for row in rows))
@@ -226,6 +240,11 @@ class _Making:
             self._keys += self._spans.keys
             self._named |= self._spans.named()
             self._spans = SpanColumns()
+
+
+def _point_keys(points: pa.Table) -> array[int]:
+    columns = (points.column(name).to_pylist() for name in KEYS["points"])
+    return array("Q", map(point_key, *columns))
 
 
 def write_parts(table: str, rows: pa.Table, keys: array[int], task: Task) -> list[Part]:

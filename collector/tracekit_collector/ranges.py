@@ -6,6 +6,7 @@ damaged are the bytes read and checksums looked at, to find where reading can go
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -37,6 +38,18 @@ def next_ranges(inbox: Path, offsets: Mapping[str, int], *, room: int) -> Ranges
             ranges[path.name] = (start, end)
             room -= end - start
     return ranges
+
+
+def waits(inbox: Path) -> bool:
+    """Whether the inbox may hold something that is not in the lake yet: a look that loads nothing that settles."""
+    found = segments(inbox)
+    if not found:
+        return False
+    try:
+        plan = json.loads((inbox / "settle.json").read_text(encoding="utf-8"))
+        return plan["ranges"] is not None or any(size(path) > plan["offsets"].get(path.name, 0) for path in found)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return True  # settling says what is wrong
 
 
 def pieces(path: Path, start: int, end: int, *, least: int) -> list[tuple[int, int]]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from tracekit.errors import SettingError
+from tracekit_collector import run_records
 from tracekit_collector.compaction import rewrite
 from tracekit_collector.lake import DataFile
 from tracekit_collector.schema import KEYS
@@ -233,6 +234,8 @@ def _remove_traceless(store: Store, table: str, before: datetime.datetime, *, dr
 def _remove_artifacts(store: Store, *, dry_run: bool) -> int:
     """Files that neither a run nor a row names, unless they are so young that their row may be on its way."""
     born = time.time() - _YOUNG_SECONDS
+    if not dry_run:
+        run_records.forget_parts(store.artifacts, before=born)
     old = [path for path in artifacts(store.artifacts) if path.stat().st_mtime < born]
     if not old:
         return 0

@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from tracekit import attributes as names
-from tracekit_collector import anyvalue
+from tracekit_collector import anyvalue, run_records
 from tracekit_collector._event_rows import inference_rows, score_rows, utc, version_rows
 from tracekit_collector._span_columns import KINDS, STATUSES, Refusal, SpanColumns
 from tracekit_collector.normalise import resource_columns
@@ -58,7 +58,8 @@ def log_rows(request: ExportLogsServiceRequest, *, received_ns: int, digest: str
         digest: The request's digest: with a record's place in the request it is the record's id.
 
     Returns:
-        One row for each record; records of served inferences are not among them (see `inference_rows`).
+        One row for each record; records of served inferences (see `inference_rows`) and of runs (see
+        `run_records`) are not among them.
     """
     rows: list[dict[str, object]] = []
     place = -1
@@ -78,6 +79,8 @@ def log_rows(request: ExportLogsServiceRequest, *, received_ns: int, digest: str
             }
             for record in scope_logs.log_records:
                 place += 1
+                if run_records.is_ours(record):
+                    continue
                 row = _log_row(record, received_ns)
                 if row["event_name"] != names.INFERENCE_EVENT:
                     rows.append({**common, **row, "log_id": f"{digest}-{place}"})

@@ -111,7 +111,7 @@ class Collector:
         """
         if self._certificate is not None:
             _check_certificate(*self._certificate)
-        listener = _listener(self.host, self.port)
+        listener = listening(self.host, self.port)
         self.port = listener.getsockname()[1]
         self._committer = Committer(self.store.inbox, committed=self._settling.arrived)
         self._admission = Admission(
@@ -144,7 +144,8 @@ class Collector:
 
     def _reader(self, header: str | None) -> str | None:
         authorise: Authorise | None = self._hooks["authorise"]
-        return None if authorise is None else authorise(header, "read")
+        found = None if authorise is None else authorise(header, "read")
+        return found if found is None or isinstance(found, str) else found.project
 
     def stop(self) -> None:
         """Stop listening, finish what is in flight, put everything that was kept into the lake.
@@ -231,7 +232,16 @@ def _check_certificate(chain: Path, key: Path) -> None:
         raise SettingError(f"cannot use {chain} with {key} for TLS: {reason}; {wanted}") from None
 
 
-def _listener(host: str, port: int) -> socket.socket:
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens on an address of this machine.
+
+    Args:
+        host: The address, or a name of it.
+        port: The port; 0 for a free one.
+
+    Raises:
+        SettingError: It cannot be listened on.
+    """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]

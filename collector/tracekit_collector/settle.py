@@ -21,13 +21,15 @@ from pathlib import Path
 from tracekit._locks import held
 from tracekit.errors import StoreBusyError, StoreError, StoreVersionError, UsageError
 from tracekit.inbox import SIGNALS, segments, sync_folder, ulid
-from tracekit_collector import compaction, replacing
+from tracekit_collector import compaction, replacing, run_records
 from tracekit_collector.catalog import Catalog
+from tracekit_collector.catalog.audit import acting
 from tracekit_collector.known import Known
 from tracekit_collector.lake import Batch, Lake, Written
 from tracekit_collector.loading import Loaded, Part, Task, load
 from tracekit_collector.ranges import Ranges, is_abandoned, next_ranges, pieces, size
 from tracekit_collector.schema import KEYS, TABLES
+from tracekit_collector.settled import Settled
 from tracekit_collector.workers import Workers
 
 _PLAN_VERSION = 1
@@ -42,37 +44,6 @@ _ATTEMPTS = 5
 _BATCHES_A_TIDYING = 8
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Settled:
-    """What settling brought into the lake.
-
-    Args:
-        requests: How many requests were new.
-        repeated: How many requests were known already and left out.
-        spans: How many spans they held.
-        logs: How many log records.
-        scores: How many scores.
-        inferences: How many inference logs.
-        metrics: How many data points of metrics.
-        refused: How many spans could not be kept, because they had no valid id.
-        quarantined: How many stretches of segments could not be read.
-    """
-
-    requests: int = 0
-    repeated: int = 0
-    spans: int = 0
-    logs: int = 0
-    scores: int = 0
-    inferences: int = 0
-    metrics: int = 0
-    refused: int = 0
-    quarantined: int = 0
-
-    def __add__(self, other: Settled) -> Settled:
-        names = self.__dataclass_fields__
-        return Settled(**{name: getattr(self, name) + getattr(other, name) for name in names})
 
 
 @dataclass(frozen=True)
@@ -200,6 +171,7 @@ class Settler:
             [row for _, loaded in found for row in loaded.versions],
             set().union(*(loaded.named for _, loaded in found)),
         )
+        run_records.take_down(self._catalog, [said for _, loaded in found for said in loaded.runs])
         digests = {digest for _, loaded in found for digest in loaded.digests}
         self._catalog.add_requests(digests, settled_at=_utc(time.time_ns()))
         return count
@@ -255,10 +227,12 @@ class Settler:
         for row in rows:
             facts = dict(row)
             alias, name = facts.pop("alias", None), str(facts.pop("agent"))
+            actor = facts.pop("actor", None)
             try:
-                version = agents.register(name, **facts)  # type: ignore[arg-type]  # the row's keys are the arguments
-                if alias:
-                    agents.set_alias(name, str(alias), version)
+                with acting(None if actor is None else str(actor)):
+                    version = agents.register(name, **facts)  # type: ignore[arg-type]  # the row's keys are the arguments
+                    if alias:
+                        agents.set_alias(name, str(alias), version)
             except UsageError as error:
                 logger.warning("an agent version could not be registered: %s", error)
         for name, label in sorted(named - self._seen_versions):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -13,14 +13,18 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from tracekit.errors import NotFoundError, StoreError, UsageError
-from tracekit.settings import setting, store_path
+from tracekit.settings import store_path
 from tracekit_collector import log_steps, log_views
-from tracekit_collector.catalog import Catalog
+from tracekit_collector._trace_rows import Batch, Rows, ahead, batches, by_trace
+from tracekit_collector.catalog.location import own, url_of
+from tracekit_collector.catalog.revision import is_current
 from tracekit_collector.conditions import SPANS_TELL
 from tracekit_collector.lake import Lake, TimedFile, to_arrow
-from tracekit_collector.query import Engine, Result, literal
+from tracekit_collector.query import Engine, Result
+from tracekit_collector.ranges import waits
+from tracekit_collector.run_views import RUN_VIEWS
 from tracekit_collector.schema import TABLES
-from tracekit_collector.settle import Settled, Settler
+from tracekit_collector.settled import Settled
 from tracekit_collector.shown import Shown, lists
 from tracekit_collector.trace import Trace, assemble
 from tracekit_collector.trace_search import TraceSearch, Wanted
@@ -29,9 +33,10 @@ from tracekit_collector.views import VIEWS, call_views
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_TIME_COLUMN = {"spans": "start_time", "logs": "time", "inferences": "time", "scores": "time", "metrics": "time"}
-_READ_AT_ONCE = 200
-_FEW = 20
+    from tracekit_collector.catalog import Catalog
+    from tracekit_collector.settle import Settler
+
+_TIME_COLUMN = dict.fromkeys(TABLES, "time") | {"spans": "start_time"}
 _AGENTS = pa.schema(
     [
         ("agent_name", pa.string()),
@@ -53,6 +58,18 @@ _RUNS = pa.schema(
         ("agent_name", pa.string()),
         ("agent_version", pa.string()),
         ("version_number", pa.int64()),
+        *((name, pa.string()) for name in ("parent_id", "project", "command", "seed", "parameters", "tags", "error")),
+        *((name, pa.string()) for name in ("artifacts", "code", "environment")),
+        ("deleted_at", pa.timestamp("us")),
+        ("stale", pa.bool_()),
+    ]
+)
+_METRICS = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("name", pa.string()),
+        *((name, pa.float64()) for name in ("value", "low", "high")),
+        ("n", pa.int64()),
     ]
 )
 
@@ -71,16 +88,19 @@ class Store:
         self.inbox = location / "inbox"
         self.artifacts = location / "artifacts"
         self.lake = Lake(location / "lake")
-        url = setting("catalog")
-        self.catalog = Catalog.in_folder(location) if url is None else Catalog(url, lock=location / ".catalog.lock")
-        self.settler = Settler(self.inbox, self.lake, self.catalog)
+        self._catalog_url = url_of(location)
+        self._catalog: Catalog | None = None
+        self._settler: Settler | None = None
         self._engine: Engine | None = None
         self._shown: dict[str, int | None] = {}
         self._span_files: list[TimedFile] = []
+        self._log_rows = 0
         self._loose: tuple[int | None, bool] | None = None  # version of the logs, whether some name no trace
         self._views: Shown | None = None
         self._logs_tell = False
         self._mutex = threading.RLock()
+        if self._catalog_url != own(location) or not is_current(location / "catalog.db"):
+            self._catalog = self.catalog  # made, or brought up to date, now; or it is told now why it cannot be
 
     @classmethod
     def open(cls, location: str | os.PathLike[str] | None = None, *, create: bool = True) -> Store:
@@ -114,6 +134,26 @@ class Store:
             raise StoreError(f"cannot use {folder} as a store: {error.strerror or error}") from error
         return cls(folder)
 
+    @property
+    def catalog(self) -> Catalog:
+        """Agents, runs and datasets."""
+        with self._mutex:
+            if self._catalog is None:
+                from tracekit_collector.catalog import Catalog  # noqa: PLC0415 - heavy, and most readers need none
+
+                self._catalog = Catalog(self._catalog_url, lock=self.location / ".catalog.lock")
+            return self._catalog
+
+    @property
+    def settler(self) -> Settler:
+        """Moves what arrived into the lake and the catalog."""
+        with self._mutex:
+            if self._settler is None:
+                from tracekit_collector.settle import Settler  # noqa: PLC0415 - as above
+
+                self._settler = Settler(self.inbox, self.lake, self.catalog)
+            return self._settler
+
     def settle(self, *, timeout: float = 30.0) -> Settled:
         """Bring what arrived in the inbox into the lake, exactly once.
 
@@ -126,6 +166,8 @@ class Store:
         Raises:
             StoreError: The lake or catalog cannot be written, or another process settled too long.
         """
+        if self._settler is None and not waits(self.inbox):
+            return Settled()
         with self._mutex:
             try:
                 return self.settler.settle(timeout=timeout)
@@ -143,8 +185,9 @@ class Store:
     ) -> Result:
         """Ask the store in DuckDB's SQL.
 
-        The views are `spans`, `logs`, `inferences`, `scores`, `traces`, `llm_calls`, `tool_calls`, `sessions`, `runs`
-        and `agents`. Files other than the store's cannot be read, nor can the network.
+        The views are `spans`, `logs`, `inferences`, `scores`, `traces`, `llm_calls`, `tool_calls`, `sessions`, `runs`,
+        `run_metrics`, `run_params`, `points` and `agents`. Files other than the store's cannot be read, nor can
+        the network.
 
         Args:
             query: One statement; `?` stands for a parameter.
@@ -301,14 +344,11 @@ class Store:
         Args:
             trace_ids: Full ids. What is in the inbox is not waited for: `trace_ids` and `sql` settle.
         """
-        batch: list[str] = []
-        for each in trace_ids:
-            batch.append(each)
-            if len(batch) == _READ_AT_ONCE:
-                yield from self._assembled(batch)
-                batch = []
-        if batch:
-            yield from self._assembled(batch)
+        for (_, batch), (spans, logs) in ahead(self._rows, batches(trace_ids)):
+            for each in batch:
+                own, records = spans.get(each, []), logs.get(each, [])
+                if own or any(log_steps.writer_of(row) for row in records):
+                    yield assemble(own, records)
 
     def versions(self) -> dict[str, int]:
         """The Delta version that each lake table has now; tables that nothing was written to are left out."""
@@ -318,13 +358,15 @@ class Store:
     def close(self) -> None:
         """Free what the store holds; it cannot be used after."""
         with self._mutex:
-            self.settler.close()
+            if self._settler is not None:
+                self._settler.close()
             if self._engine is not None:
                 self._engine.close()
                 self._engine = None
                 self._views = None
                 self._shown.clear()
-            self.catalog.close()
+            if self._catalog is not None:
+                self._catalog.close()
 
     def __enter__(self) -> Self:
         return self
@@ -337,18 +379,19 @@ class Store:
     def __repr__(self) -> str:
         return f"Store({str(self.location)!r})"
 
-    def _assembled(self, trace_ids: Sequence[str]) -> Iterator[Trace]:
+    def _rows(self, batch: Batch) -> tuple[Rows, Rows]:
+        """The spans and the log records of these traces."""
         engine = self._ready()
-        spans = _by_trace(engine, "lake_spans", trace_ids, "start_ns, span_id")
-        logs = _by_trace(engine, "lake_logs", trace_ids, "time_ns, log_id")
+        spans = by_trace(engine, "lake_spans", batch, rows=sum(file.rows or 0 for file in self._span_files))
+        if self._shown.get("logs") is None:
+            return spans, {}
+        logs = by_trace(engine, "lake_logs", batch, rows=self._log_rows)
         if self._loose_records(engine):
             # Records of coding agents that name no trace belong to one by their session and time.
             self._asked("loose_records")
-            for trace_id, rows in _by_trace(engine, "loose_records", trace_ids, "time_ns, log_id").items():
+            for trace_id, rows in by_trace(engine, "loose_records", batch, rows=0).items():
                 logs.setdefault(trace_id, []).extend(rows)
-        for each in trace_ids:
-            if each in spans or any(log_steps.writer_of(row) for row in logs.get(each, ())):
-                yield assemble(spans.get(each, []), logs.get(each, []))
+        return spans, logs
 
     def _loose_records(self, engine: Engine) -> bool:
         version = self._shown.get("logs")
@@ -363,7 +406,7 @@ class Store:
             engine = self._engine or Engine(self.location / "lake")
             views = self._views or Shown(engine)
             if self._views is None:
-                views.offer(VIEWS)
+                views.offer(VIEWS | RUN_VIEWS)
             for table in TABLES:
                 version = self.lake.version(table)
                 if self._engine is None or version != self._shown.get(table):
@@ -372,6 +415,7 @@ class Store:
                     if table == "spans":
                         self._span_files = self.lake.timed_files(table)
                     elif table == "logs":
+                        self._log_rows = sum(file.rows or 0 for file in self.lake.timed_files(table, "time_ns"))
                         told = log_views.views_for(
                             None if version is None else lambda query: engine.run(query).fetchall()
                         )
@@ -387,10 +431,10 @@ class Store:
         """The engine with the views that a query names, and the catalog's rows where it asks for them."""
         with self._mutex:
             engine = self._ready()
-            for name, schema in (("runs", _RUNS), ("agents", _AGENTS)):
-                named = name in query.lower()
+            for name, (words, rows, schema) in self._catalogued().items():
+                named = any(word in query.lower() for word in words)
                 if named or lists(query):
-                    engine.show_rows(name, pa.Table.from_pylist(self._rows_of(name) if named else [], schema=schema))
+                    engine.show_rows(name, pa.Table.from_pylist(rows() if named else [], schema=schema))
             if self._views is not None:
                 self._views.need(query)
             return engine
@@ -398,21 +442,17 @@ class Store:
     def _all_shown(self) -> bool:
         """Make all views, so that a query finds one that it names in a way of its own; whether one was missing."""
         with self._mutex:
+            self._asked(" ".join(RUN_VIEWS))
             return self._views is not None and self._views.need_all()
 
-    def _rows_of(self, name: str) -> list[dict[str, object]]:
-        return list(self.catalog.runs.rows() if name == "runs" else self.catalog.agents.rows())
-
-
-def _by_trace(engine: Engine, table: str, trace_ids: Sequence[str], order: str) -> dict[str, list[dict[str, object]]]:
-    # A file's Bloom filters are asked for constants only.
-    few = len(trace_ids) <= _FEW
-    ids = ", ".join(map(literal, trace_ids)) if few else "SELECT unnest(?::VARCHAR[])"
-    query = f"SELECT * FROM {table} WHERE trace_id IN ({ids}) ORDER BY {order}"  # noqa: S608 - our own names, and literals
-    found: dict[str, list[dict[str, object]]] = {}
-    for row in engine.run(query, None if few else [list(trace_ids)], ours=True):
-        found.setdefault(str(row["trace_id"]), []).append(row)
-    return found
+    def _catalogued(self) -> dict[str, tuple[Sequence[str], Callable[[], Sequence[Mapping[str, object]]], pa.Schema]]:
+        """The catalog's rows that queries see: the words that ask for them, where they are from, their columns."""
+        # The catalog is opened when a query first names it.
+        return {
+            "run_rows": ((*RUN_VIEWS, "run_rows"), lambda: self.catalog.runs.rows(), _RUNS),  # noqa: PLW0108
+            "metric_rows": ((*RUN_VIEWS, "metric_rows"), lambda: self.catalog.runs.metric_rows(), _METRICS),  # noqa: PLW0108
+            "agents": (("agents",), lambda: self.catalog.agents.rows(), _AGENTS),  # noqa: PLW0108
+        }
 
 
 def _date(moment: object) -> datetime.date:

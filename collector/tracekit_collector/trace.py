@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracekit.errors import UsageError
 from tracekit_collector import messages
@@ -153,8 +153,59 @@ class Span:
         return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
+class _Assembling:
+    """The tree of a trace, and what of it several facts are made of; each made when it is first asked for."""
+
+    def __init__(self, nodes: list[Node]) -> None:
+        self.nodes = nodes
+        self.root = root_of(nodes)
+        self._calls: list[Call] | None = None
+        self._tools: list[Call] | None = None
+        self._asked: list[Requested] | None = None
+        self._fault: tuple[Fault | None] | None = None
+
+    @property
+    def calls(self) -> list[Call]:
+        if self._calls is None:
+            self._calls = model_calls(self.nodes)
+        return self._calls
+
+    @property
+    def tools(self) -> list[Call]:
+        if self._tools is None:
+            self._tools = tool_spans(self.nodes)
+        return self._tools
+
+    @property
+    def asked(self) -> list[Requested]:
+        if self._asked is None:
+            self._asked = requested(self.calls)
+        return self._asked
+
+    @property
+    def fault(self) -> Fault | None:
+        if self._fault is None:
+            self._fault = (fault_of(self.root, self.nodes, self.calls, self.tools),)
+        return self._fault[0]
+
+
+class _Later:
+    """Fields that are made when they are first asked for: few judges ask for all that a trace tells."""
+
+    __slots__ = ("_assembling",)
+
+    if not TYPE_CHECKING:  # it would hide from type checkers which fields there are
+
+        def __getattr__(self, name: str) -> object:
+            if name not in _LATER:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+            value = _LATER[name](object.__getattribute__(self, "_assembling"))
+            object.__setattr__(self, name, value)
+            return value
+
+
 @dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(_Later):
     """What happened in one trace.
 
     Times are nanoseconds; `error` is {type, message, span_id} and None unless `status` is error; `steps` counts each
@@ -212,41 +263,43 @@ def assemble(spans: Sequence[Row], logs: Sequence[Row] = ()) -> Trace:
     nodes = grow(spans, logs)
     if not nodes:
         raise UsageError("a trace needs at least one span, or a log record that tells of a step")
-    root = root_of(nodes)
-    calls, tools = model_calls(nodes), tool_spans(nodes)
-    asked = requested(calls)
-    fault = fault_of(root, nodes, calls, tools)
-    first_of = Finder(root, nodes)
-    agent = agent_of(root, nodes)
-    return Trace(
-        trace_id=str(root.row["trace_id"]),
-        name=str(root.row.get("name") or ""),
-        start_ns=min(node.start for node in nodes),
-        duration_ns=duration_of(root, nodes),
-        status="error" if fault is not None else "ok",
-        error=_error(fault),
-        input=input_of(root, nodes, calls),
-        output=output_of(root, nodes, calls),
-        system_instructions=system_of(nodes, calls),
-        session_id=first_of.session(),
-        user_id=first_of("user_id"),
-        agent_name=agent.row.get("agent_name"),
-        agent_version=agent.row.get("agent_version"),
-        project=first_of("project"),
-        environment=first_of("environment"),
-        service_name=first_of("service_name"),
-        case_id=first_of("case_id"),
-        repeat=first_of("repeat"),
-        run_id=first_of("run_id"),
-        cost_usd=cost_of(nodes, calls),
-        model_calls=tuple(_model_call(call) for call in calls),
-        tool_calls=_tool_calls(tools, asked),
-        usage=Usage(**{name: usage_of(name, nodes, calls) for name in TOKENS}),
-        steps=steps_of(nodes, calls, tools),
-        documents=_documents(nodes),
-        messages=conversation_of(calls),
-        spans=_spans(nodes, [*calls, *tools]),
-    )
+    made = _Assembling(nodes)
+    trace = Trace.__new__(Trace)
+    object.__setattr__(trace, "_assembling", made)
+    root, first_of = made.root, Finder(made.root, nodes)
+    said = {
+        "trace_id": str(root.row["trace_id"]),
+        "name": str(root.row.get("name") or ""),
+        "start_ns": min(node.start for node in nodes),
+        "session_id": first_of.session(),
+        **{name: first_of(name) for name in ("user_id", "case_id", "repeat", "run_id")},
+    }
+    for name, value in said.items():
+        object.__setattr__(trace, name, value)
+    return trace
+
+
+_LATER: dict[str, Callable[[_Assembling], object]] = {
+    "duration_ns": lambda made: duration_of(made.root, made.nodes),
+    "status": lambda made: "error" if made.fault is not None else "ok",
+    "error": lambda made: _error(made.fault),
+    "input": lambda made: input_of(made.root, made.nodes, made.calls),
+    "output": lambda made: output_of(made.root, made.nodes, made.calls),
+    "system_instructions": lambda made: system_of(made.nodes, made.calls),
+    "agent_name": lambda made: agent_of(made.root, made.nodes).row.get("agent_name"),
+    "agent_version": lambda made: agent_of(made.root, made.nodes).row.get("agent_version"),
+    "project": lambda made: Finder(made.root, made.nodes)("project"),
+    "environment": lambda made: Finder(made.root, made.nodes)("environment"),
+    "service_name": lambda made: Finder(made.root, made.nodes)("service_name"),
+    "cost_usd": lambda made: cost_of(made.nodes, made.calls),
+    "model_calls": lambda made: tuple(_model_call(call) for call in made.calls),
+    "tool_calls": lambda made: _tool_calls(made.tools, made.asked),
+    "usage": lambda made: Usage(**{name: usage_of(name, made.nodes, made.calls) for name in TOKENS}),
+    "steps": lambda made: steps_of(made.nodes, made.calls, made.tools),
+    "documents": lambda made: _documents(made.nodes),
+    "messages": lambda made: conversation_of(made.calls),
+    "spans": lambda made: _spans(made.nodes, [*made.calls, *made.tools]),
+}
 
 
 def _plain(value: Any) -> Any:

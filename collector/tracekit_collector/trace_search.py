@@ -8,20 +8,24 @@ before they are put together.
 A trace begins in a window when none of its spans comes before it. One whose root is in the window is taken to have no
 span more than `SLACK_NS` before; of one without a root there, the earlier spans are looked for.
 
-Where two windows had too few, it is asked once, of the few columns that tell, which traces of the whole store can be
-meant at all (`conditions.needed`); only a condition of which that tells nothing, such as one on a text, has every
-trace put together. Two things may be told wrong in a list, though never in a trace that is opened by its id: a trace
-with a child more than `SLACK_NS` before its root may be listed without that child, and on a later page, or when it is
-found by its session, one that lasts longer than `_LONGEST_NS` without what came after that.
+Where a condition tells what some span, or the spans together, must be like (`conditions.needed_of`), the few columns
+that tell are asked first which traces of a window can be meant at all, and windows grow until these are more than
+enough; only they are put together. A condition of which that tells nothing has every trace of its windows put together,
+all of the store's where few meet it; so has each one where log records add to traces.
+
+Two things may be told wrong in a list, though never in a trace that is opened by its id: a trace with a child more than
+`SLACK_NS` before its root may be listed without that child, and on a later page, or when it is found by its session,
+one that lasts longer than `_LONGEST_NS` without what came after that.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from tracekit_collector.conditions import asks_for_errors, needed, told_by
+from tracekit.errors import UsageError
+from tracekit_collector.conditions import Needed, asks_for_errors, needed_of, told_by
 from tracekit_collector.lake import TimedFile
 from tracekit_collector.log_views import steps_sql
 from tracekit_collector.query import Engine, Result, literal
@@ -34,7 +38,7 @@ _STRAY_NS = 600 * 10**9  # a span may begin this much after all others of its tr
 _FIRST_ROWS = 2_500  # of the first window; the fewer, the sooner it is put together
 _PAGE_ROWS = 20_000  # the same on later pages, whose windows end too
 _WIDER = 8
-_PATIENCE = 1  # windows after which it is asked which traces come into question at all
+_SPARE = 3  # times as many traces as are wanted that can be meant, before they are put together
 _LISTED = 2_000
 _NEVER = 2**62
 
@@ -117,39 +121,73 @@ class TraceSearch:
             if known is not None:
                 return self._whole(wanted, known)
         if wanted.limit is None or not wanted.newest_first:
-            return self._in_window(wanted, _Window(low=wanted.since))
+            window = _Window(low=wanted.since)
+            return self._of_those(wanted, window, self._meant(wanted, window))
         enough = wanted.limit + wanted.offset
         high = None if wanted.before is None else wanted.before[0]
-        for number, earliest in enumerate(self._lows(enough * 40, high)):
+        for earliest in self._lows(enough * 40, high):
             low = wanted.since if earliest is None else max(earliest, wanted.since or earliest)
             window = _Window(low=low)
             if high is not None and low is not None:
                 window = _Window(low=low, until=high, high=self._end(low, high))
-            found = self._in_window(wanted, window)
-            if low is None or low == wanted.since or len(found) == wanted.limit:
+            last = low is None or low == wanted.since
+            meant = self._meant(wanted, window)
+            if meant is not None and not last:
+                spare = _SPARE if wanted.errors or needed_of(wanted.where or "").spans else 1
+                if len(meant) < enough * spare:
+                    continue
+                window, meant = _newest(window, meant, enough * spare)
+            found = self._of_those(wanted, window, meant)
+            if last or len(found) == wanted.limit:
                 break
-            few = self._few(wanted) if number == _PATIENCE else None
-            if few is not None:
-                return self._whole(wanted, few, exact=True)
         return found
 
-    def _few(self, wanted: Wanted) -> dict[str, tuple[int, int]] | None:
-        """The traces that can be wanted, and when they begin and end; `None` where they are many or nothing tells."""
-        having = [] if self._logs_tell else needed(wanted.where or "")
-        if not having:
+    def _meant(self, wanted: Wanted, window: _Window) -> dict[str, int] | None:
+        """The traces in a window that can be wanted, each with a time that it begins at or before.
+
+        `None` where they are many or nothing tells.
+        """
+        said = Needed() if self._logs_tell else needed_of(wanted.where or "")
+        signs = [FAILED] if wanted.errors else []
+        signs += [sign for sign in said.spans if sign not in signs]
+        signs += [f"{name} = {literal(value)}" for name, value in wanted.equal]
+        if self._logs_tell or not (signs or said.traces):
             return None
-        having += [f"bool_or({name} IN {_listed(values)})" for name, values in wanted.told]
-        having += [f"bool_or({FAILED})"] if wanted.errors or asks_for_errors(wanted.where or "") else []
-        source = self._source(_Window(low=wanted.since))
-        since = "true" if wanted.since is None else f"start_ns >= {wanted.since - SLACK_NS}"
-        query = (
-            f"SELECT trace_id, min(start_ns), max(start_ns) FROM ({source}) WHERE {since} "  # noqa: S608 - our own names, and literals
-            f"GROUP BY trace_id HAVING {' AND '.join(having)} LIMIT {_LISTED + 1}"
-        )
-        found = self._engine.run(query, seconds=wanted.seconds, ours=True).fetchall()
-        if len(found) > _LISTED:
-            return None
-        return {str(trace_id): (int(str(first)), int(str(last))) for trace_id, first, last in found}
+        bounds = [f"start_ns >= {window.low - SLACK_NS}"] if window.low is not None else []
+        bounds += [f"start_ns <= {window.high}"] if window.high is not None else []
+        within = f"FROM ({self._source(window)}) WHERE {' AND '.join(bounds) or 'true'}"
+        among = [f"trace_id IN (SELECT trace_id {within} AND {sign})" for sign in signs[1:]]
+        if said.traces:
+            having = f"GROUP BY trace_id HAVING {' AND '.join(said.traces)}"
+            among.append(f"trace_id IN (SELECT trace_id {within} {having})" if signs else "true")
+            query = f"SELECT trace_id, min(start_ns) {within} {having} LIMIT {_LISTED + 1}"
+        if signs:
+            also = "".join(f" AND {each}" for each in among)
+            within += f" AND {signs[0]}{also} GROUP BY trace_id"
+            query = f"SELECT trace_id, min(start_ns) {within} LIMIT {_LISTED + 1}"
+        try:
+            found = self._engine.run(query, seconds=wanted.seconds, ours=True).fetchall()
+        except UsageError:
+            self._rows(wanted, _NOTHING, ())  # says what is wrong with the condition itself
+            raise
+        return None if len(found) > _LISTED else {str(trace_id): int(str(at)) for trace_id, at in found}
+
+    def _of_those(self, wanted: Wanted, window: _Window, meant: Mapping[str, int] | None) -> Result:
+        """The wanted rows of a window, of these traces alone where they are known."""
+        if meant is None:
+            return self._in_window(wanted, window)
+        if not meant:
+            return self._rows(wanted, _NOTHING, ())[0]
+        ids = tuple(sorted(meant))
+        if window.low is None:
+            # Where they begin and end is asked first, of two columns, so that few rows have all others read.
+            query = (
+                f"SELECT min(start_ns), max(start_ns) FROM ({self._source(window)}) WHERE trace_id IN {_listed(ids)}"  # noqa: S608 - our own names, and literals
+            )
+            ((low, high),) = self._engine.run(query, seconds=wanted.seconds, ours=True).fetchall()
+            if isinstance(low, int) and isinstance(high, int):
+                return self._rows(wanted, _Window(low=low, high=high, trace_ids=ids), ())[0]
+        return self._in_window(wanted, replace(window, trace_ids=ids))
 
     def _in_window(self, wanted: Wanted, window: _Window) -> Result:
         begun_before: set[str] = set()
@@ -192,12 +230,10 @@ class TraceSearch:
         rootless = [trace_id for trace_id, rooted in marks if not rooted]
         return Result(table.drop_columns(["_trace_id", "_rooted"]).slice(wanted.offset)), rootless
 
-    def _whole(self, wanted: Wanted, known: dict[str, tuple[int, int]], *, exact: bool = False) -> Result:
+    def _whole(self, wanted: Wanted, known: dict[str, tuple[int, int]]) -> Result:
         if not known:
-            return self._rows(wanted, _Window(low=_NEVER, trace_ids=("",)), ())[0]
+            return self._rows(wanted, _NOTHING, ())[0]
         first, last = min(each[0] for each in known.values()), max(each[1] for each in known.values())
-        if exact:
-            return self._rows(wanted, _Window(low=first, high=last, trace_ids=tuple(sorted(known))), ())[0]
         around = self._source(_Window(low=first - _LONGEST_NS, high=last + _LONGEST_NS))
         ids = tuple(sorted(known))
         query = f"SELECT min(start_ns), max(start_ns) FROM ({around}) WHERE trace_id IN {_listed(ids)}"  # noqa: S608 - our own names, and literals
@@ -276,6 +312,15 @@ class _Window:
     high: int | None = None
     until: int | None = None
     trace_ids: tuple[str, ...] | None = None
+
+
+_NOTHING = _Window(low=_NEVER, trace_ids=("",))
+
+
+def _newest(window: _Window, meant: Mapping[str, int], count: int) -> tuple[_Window, dict[str, int]]:
+    """The later part of a window, and so many of the traces that can be meant: all that can begin in it."""
+    low = sorted(meant.values())[-count]
+    return replace(window, low=low), {trace_id: at for trace_id, at in meant.items() if at >= low}
 
 
 def _listed(values: Sequence[str]) -> str:

@@ -54,6 +54,7 @@ def _facts(trace: Trace, preview: int) -> list[Text]:
     version = f"@{trace.agent_version}" if trace.agent_version else ""
     facts = {
         "agent": trace.agent_name and trace.agent_name + version,
+        "run": trace.run_id,
         "session": trace.session_id,
         "user": trace.user_id,
         "steps": ", ".join(f"{count} {step}" for step, count in trace.steps.items()),

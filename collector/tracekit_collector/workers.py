@@ -22,7 +22,7 @@ from functools import partial
 from typing import IO, Any
 
 from tracekit.errors import StoreError, TracekitError
-from tracekit_collector._heap import forgo_pandas
+from tracekit_collector._heap import child_code
 from tracekit_collector.loading import Known, Loaded, Task, load
 
 _LENGTH = struct.Struct("<I")
@@ -132,8 +132,7 @@ class Workers:
 
 class _Worker:
     def __init__(self) -> None:
-        # The path is handed on, so that a worker finds what its parent found, whatever the folder it runs in.
-        code = f"import sys; sys.path[:] = {sys.path!r}; from tracekit_collector.workers import serve; serve()"
+        code = child_code("tracekit_collector.workers")
         self._process = subprocess.Popen(  # noqa: S603 - ourselves
             [sys.executable, "-c", code],
             stdin=subprocess.PIPE,
@@ -172,7 +171,6 @@ def serve() -> None:
     os.dup2(2, 1)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     source = sys.stdin.buffer
-    forgo_pandas()
     # Rows hold no cycles: looking for some in them takes a tenth of the time.
     gc.disable()
     tasks = 0

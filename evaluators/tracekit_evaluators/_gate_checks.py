@@ -162,7 +162,9 @@ def golden_checks(policy: Policy, run: RunRows) -> list[Check]:
     return checks
 
 
-def budget_checks(policy: Policy, run: RunRows, measures: Mapping[str, PairedScore]) -> list[Check]:
+def budget_checks(
+    policy: Policy, run: RunRows, measures: Mapping[str, PairedScore], *, increases: bool = True
+) -> list[Check]:
     """Whether what the traces took stays within its limits; what is unknown fails."""
     checks: list[Check] = []
     for name, limits in policy.budgets.items():
@@ -179,7 +181,7 @@ def budget_checks(policy: Policy, run: RunRows, measures: Mapping[str, PairedSco
             said = f"{statistic} {figure(seen)} over {len(known)} traces"
             asked = f"{name}: {statistic} at most {figure(limit)}"
             checks.append(Check(asked, "budget", verdict, said, {"value": seen, "limit": limit, "n": len(known)}))
-        if "increase" in limits:
+        if increases and "increase" in limits:
             checks.append(_increase(name, limits["increase"], measures, policy))
     return checks
 

@@ -91,6 +91,8 @@ class _Judging:
         self._writer = writer
         self._pace = pace
         self._waiting: set[asyncio.Task[None]] = set()
+        self._room: asyncio.Future[None] | None = None  # of whoever waits for one that is done
+        self._fault: BaseException | None = None
         self._owner = {judge.name: judge for judge in judges}
 
     async def begin(self, judge: Judge, subject: Subject) -> None:
@@ -104,30 +106,46 @@ class _Judging:
         if not inspect.isawaitable(verdict):
             self._settle(judge, subject, verdict, began)
             return
-        self._waiting.add(asyncio.ensure_future(self._recorded(judge, subject, verdict, began)))
-        if len(self._waiting) >= self._pace.concurrency:
-            await self._some(asyncio.FIRST_COMPLETED)
+        task = asyncio.ensure_future(self._recorded(judge, subject, verdict, began))
+        self._waiting.add(task)
+        task.add_done_callback(self._done)
+        while len(self._waiting) >= self._pace.concurrency:
+            await self._one()
 
     async def rest(self) -> None:
         """Wait for all that are still out."""
         while self._waiting:
-            await self._some(asyncio.ALL_COMPLETED)
+            await self._one()
+        self._raise()
 
     async def stop(self) -> None:
         """Give up what is still out, and free what judges hold."""
-        for task in self._waiting:
+        left = list(self._waiting)
+        for task in left:
             task.cancel()
-        await asyncio.gather(*self._waiting, return_exceptions=True)
+        await asyncio.gather(*left, return_exceptions=True)
         self._waiting.clear()
         for judge in self._judges:
             close = getattr(judge.call, "aclose", None)
             if close is not None:
                 await close()
 
-    async def _some(self, which: str) -> None:
-        finished, self._waiting = await asyncio.wait(self._waiting, return_when=which)
-        for task in finished:
-            task.result()  # what a judge raised is a score by now; this is the writer's own failure
+    async def _one(self) -> None:
+        """Wait until another one is done: of many that wait, looking at each every time would take long."""
+        self._room = asyncio.get_running_loop().create_future()
+        await self._room
+        self._room = None
+        self._raise()
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._waiting.discard(task)
+        self._fault = self._fault or (asyncio.CancelledError() if task.cancelled() else task.exception())
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    def _raise(self) -> None:
+        if self._fault is not None:
+            raise self._fault  # what a judge raised is a score by now; this is the writer's own failure
 
     async def _recorded(self, judge: Judge, subject: Subject, verdict: Awaitable[object], began: float) -> None:
         traces = current().traces

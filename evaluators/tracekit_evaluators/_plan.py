@@ -12,11 +12,12 @@ from tracekit.errors import NotFoundError, UsageError
 from tracekit_evaluators import provenance
 from tracekit_evaluators._artifacts import keep, kept
 from tracekit_evaluators._cases import Cases, DatasetSource, dataset_bytes, expectations_of
+from tracekit_evaluators._ids import TraceIds, lines_of
 from tracekit_evaluators._judging import Done
-from tracekit_evaluators._selection import condition, makers, trace_ids
+from tracekit_evaluators._selection import Makers, condition, makers, trace_ids
 from tracekit_evaluators._targets import Other, Targets
 from tracekit_evaluators._writer import Key
-from tracekit_evaluators.datasets import case_id, cases_of
+from tracekit_evaluators.datasets import Chosen, case_id, cases_of
 from tracekit_evaluators.judge import Judge, load
 from tracekit_evaluators.tasks import check_inputs
 
@@ -57,16 +58,20 @@ class Plan:
         record: The run in the catalog; `None` before it is begun.
         selection: What the record says of the selection.
         replacing: Whether scores of other judges by the same names are to be replaced.
+        makers: Who made the traces; `None` where nobody has looked yet.
+        new: Whether the run was begun just now, so that nothing is scored.
     """
 
     judges: list[Judge]
-    ids: list[str]
+    ids: Sequence[str]
     cases: Cases
     samples: int
     other: Other | None
     record: RunRecord | None
     selection: dict[str, object]
     replacing: bool = False
+    makers: Makers | None = None
+    new: bool = False
 
     @property
     def run(self) -> RunRecord:
@@ -96,7 +101,7 @@ def planned(store: Store, judges: list[Judge], asked: Asked) -> Plan:
         "agent": asked.agent,
         "limit": asked.limit,
         "traces": len(ids),
-        "trace_ids": keep(store.artifacts, "\n".join(ids).encode()),
+        "trace_ids": keep(store.artifacts, lines_of(ids)),
         "expected_from": None if expecting is None else expecting.id,
         "samples": samples,
     }
@@ -107,17 +112,18 @@ def planned(store: Store, judges: list[Judge], asked: Asked) -> Plan:
     against = _against(store, judges, asked.against)
     if against is not None:
         selection["against"] = asked.against
-        selection["against_trace_ids"] = keep(store.artifacts, "\n".join(against).encode())
+        selection["against_trace_ids"] = keep(store.artifacts, lines_of(against))
     other = None if against is None else Other.of(store, against, _cases(store, rows, None))
     return Plan(judges, ids, cases, samples, other, None, selection)
 
 
 def begun(store: Store, plan: Plan, name: str | None, concurrency: int) -> Plan:
     """The plan, with its run in the catalog."""
+    known = makers(store, plan.ids)
     record = store.catalog.runs.create(
         name or f"eval-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}",
         kind="eval",
-        agent_version=makers(store, plan.ids).version,
+        agent_version=known.version,
         parameters={"judges": [judge.spec for judge in plan.judges], "concurrency": concurrency},
         judges=[judge.record() for judge in plan.judges],
         selection=plan.selection,
@@ -125,19 +131,12 @@ def begun(store: Store, plan: Plan, name: str | None, concurrency: int) -> Plan:
         environment=provenance.environment(),
         lake_versions=store.versions(),
     )
-    return replace(plan, record=record)
+    return replace(plan, record=record, makers=known, new=True)
 
 
 def begun_trying(store: Store, judges: list[Judge], asked: Asked, how: Trying, *, concurrency: int) -> RunRecord:
     """A new run that is going to try a task; its traces are not there yet."""
-    if asked.dataset is None:
-        raise UsageError("a task needs cases to try; name a dataset")
-    if asked.where is not None or asked.expected_from is not None:
-        raise UsageError("where and expected_from choose stored traces; a task makes its own")
-    _check(judges, asked)
-    chosen = cases_of(store, asked.dataset, split=asked.split)
-    rows = [{**row, "case_id": case_id(row)} for row in chosen.rows][: asked.limit]
-    check_inputs(rows)
+    chosen, rows = _cases_to_try(store, judges, asked)
     selection: dict[str, object] = {
         "agent": asked.agent,
         "limit": asked.limit,
@@ -150,9 +149,26 @@ def begun_trying(store: Store, judges: list[Judge], asked: Asked, how: Trying, *
     against = _against(store, judges, asked.against)
     if against is not None:
         selection["against"] = asked.against
-        selection["against_trace_ids"] = keep(store.artifacts, "\n".join(against).encode())
+        selection["against_trace_ids"] = keep(store.artifacts, lines_of(against))
     empty = Plan(judges, [], Cases(), _samples(asked), None, None, selection)
     return begun(store, empty, asked.name, concurrency).run
+
+
+def to_try(store: Store, judges: list[Judge], asked: Asked) -> tuple[list[dict[str, object]], int]:
+    """The cases that a task would be tried with, and how many verdicts would be asked for on each try."""
+    return _cases_to_try(store, judges, asked)[1], _samples(asked)
+
+
+def _cases_to_try(store: Store, judges: list[Judge], asked: Asked) -> tuple[Chosen, list[dict[str, object]]]:
+    if asked.dataset is None:
+        raise UsageError("a task needs cases to try; name a dataset")
+    if asked.where is not None or asked.expected_from is not None:
+        raise UsageError("where and expected_from choose stored traces; a task makes its own")
+    _check(judges, asked)
+    chosen = cases_of(store, asked.dataset, split=asked.split)
+    rows = [{**row, "case_id": case_id(row)} for row in chosen.rows][: asked.limit]
+    check_inputs(rows)
+    return chosen, rows
 
 
 def resumed(store: Store, ref: str, judges: list[Judge]) -> Plan:
@@ -197,7 +213,7 @@ def done_before(store: Store, plan: Plan, *, anywhere: bool) -> tuple[set[Done],
     again: set[Done] = set()
     earlier: dict[Key, str] = {}
     digests = {judge.name: judge.digest for judge in plan.judges}
-    for row in standing(store, record.id, names):
+    for row in () if plan.new else standing(store, record.id, names):
         target, target_id, sample = _target_of(row)
         key = (str(row["judge_digest"]), target, target_id, sample)
         done.add(key)
@@ -212,7 +228,9 @@ def done_before(store: Store, plan: Plan, *, anywhere: bool) -> tuple[set[Done],
     return done, earlier
 
 
-def standing(store: Store, run_id: str, columns: str, *, name: str | None = None) -> list[dict[str, object]]:
+def standing(
+    store: Store, run_id: str, columns: str, *, name: str | None = None, settle: bool = True
+) -> list[dict[str, object]]:
     """The scores of a run that no later one supersedes, in a fixed order."""
     only = "" if name is None else "AND name = ? "
     query = (
@@ -220,7 +238,7 @@ def standing(store: Store, run_id: str, columns: str, *, name: str | None = None
         "(SELECT supersedes FROM scores WHERE run_id = ? AND supersedes IS NOT NULL) "
         'ORDER BY name, case_id, "repeat", trace_id, span_id, sample, score_id'
     )
-    return store.sql(query, [run_id, *([] if name is None else [name]), run_id]).dicts()
+    return store.sql(query, [run_id, *([] if name is None else [name]), run_id], settle=settle).dicts()
 
 
 def distinct(judges: Sequence[Judge]) -> None:
@@ -267,16 +285,16 @@ def _again(store: Store, record: RunRecord, judges: list[Judge]) -> Plan:
     listed = selection.get("against_trace_ids")
     other = None
     if listed is not None:
-        other = Other.of(store, kept(store.artifacts, str(listed)).decode().split("\n"), _cases(store, rows, None))
+        other = Other.of(store, TraceIds.from_lines(kept(store.artifacts, str(listed))), _cases(store, rows, None))
     elif any(judge.declared.subject == "pair" for judge in judges):
         raise UsageError(f"the run {record.name} was begun without another run to compare with; begin a new one")
     samples = selection.get("samples")
-    ids = kept(store.artifacts, str(selection["trace_ids"])).decode().split("\n")
+    ids = TraceIds.from_lines(kept(store.artifacts, str(selection["trace_ids"])))
     record = store.catalog.runs.update(record.id, status="running")
     return Plan(judges, ids, cases, samples if isinstance(samples, int) else 1, other, record, dict(selection))
 
 
-def _against(store: Store, judges: Sequence[Judge], ref: str | None) -> list[str] | None:
+def _against(store: Store, judges: Sequence[Judge], ref: str | None) -> Sequence[str] | None:
     pairs = sorted(judge.name for judge in judges if judge.declared.subject == "pair")
     if ref is None:
         if pairs:
@@ -290,10 +308,10 @@ def _against(store: Store, judges: Sequence[Judge], ref: str | None) -> list[str
         return trace_ids(store, condition(store, where=None, agent=ref), limit=None)
     if listed is None:
         raise UsageError(f"the run {ref} does not say which traces it read; name an evaluation or an agent")
-    return kept(store.artifacts, str(listed)).decode().split("\n")
+    return TraceIds.from_lines(kept(store.artifacts, str(listed)))
 
 
-def _matched(store: Store, ids: Sequence[str], cases: Cases, limit: int | None) -> list[str]:
+def _matched(store: Store, ids: Sequence[str], cases: Cases, limit: int | None) -> Sequence[str]:
     """Those of the traces that tried a case of the dataset."""
     found: list[str] = []
     for trace in store.traces(ids):

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from tracekit_collector.terminal import print_json, print_rows
+from tracekit_collector.terminal import print_json, print_rows, visible
 from tracekit_evaluators.verdict import amount, interval
 
 if TYPE_CHECKING:
     from tracekit_collector.catalog import RunRecord
+    from tracekit_evaluators.calibration.shown import Corrections
 
 METRIC_FIGURES = ("metric", "value", "low", "high", "n", "coverage", "method")
 METRIC_COLUMNS = ("metric", "value", "95 % interval", "n", "coverage", "missing", "method")
@@ -32,6 +33,26 @@ def print_run(
         )
     else:
         print_rows([_metric_row(*item) for item in record.metrics.items()], METRIC_COLUMNS, format=format, title=title)
+
+
+def corrected_cell(told: Mapping[str, object] | None, *, kind: str, signed: bool = False) -> str:
+    """A corrected figure with its interval; empty where there is none."""
+    if told is None:
+        return ""
+    value, low, high = (_number(told.get(key)) for key in ("value", "low", "high"))
+    ends = interval(low, high, kind=kind, signed=signed)
+    return amount(value, kind=kind, signed=signed) + (f" ({ends})" if ends else "")
+
+
+def print_corrected(corrected: Corrections, record: RunRecord) -> None:
+    """Print what people would say of a run's scores, and why some of it is not known any more."""
+    for (run_id, score), each in corrected.means.items():
+        if run_id == record.id:
+            kind = str(record.metrics.get(score, {}).get("kind"))
+            told = each.to_dict()
+            print(f"{score}, as people would say: {corrected_cell(told, kind=kind)}, by {told['method']}")  # noqa: T201 - what the command prints
+    for note in corrected.notes:
+        print(visible(f"Note: {note}."))  # noqa: T201 - the same
 
 
 def plain(record: RunRecord) -> dict[str, object]:
@@ -80,7 +101,7 @@ def facts(record: RunRecord) -> list[tuple[str, str]]:
         ("judges", ", ".join(str(judge.get("spec")) for judge in record.judges) or "none"),
         ("traces", str(record.summary.get("traces", record.selection.get("traces", "unknown")))),
         ("statuses", _counts(record.summary.get("statuses"))),
-        ("code", _code(record.code)),
+        ("code", code_words(record.code)),
         ("lake", _counts(record.lake_versions)),
     ]
     selected = [f"{key} {record.selection[key]}" for key in ("where", "agent", "limit") if record.selection.get(key)]
@@ -111,7 +132,8 @@ def _counts(value: object) -> str:
     return ", ".join(f"{key} {count}" for key, count in value.items())
 
 
-def _code(code: Mapping[str, object]) -> str:
+def code_words(code: Mapping[str, object]) -> str:
+    """Where a run's code stood, in words."""
     commit = code.get("commit")
     if not commit:
         return "not in git"

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tracekit.errors import NotFoundError
+from tracekit_evaluators._ids import TraceIds
 
 if TYPE_CHECKING:
     from tracekit_collector.catalog import AgentVersion
     from tracekit_collector.store import Store
 
-_AT_ONCE = 10_000
+_AT_ONCE = 20_000
+_COUNTED = 100_000  # each time, all traces are put together
 # Traces of judging itself, which nobody means when asking for traces to judge.
 _NOT_JUDGING = "trace_id NOT IN (SELECT trace_id FROM spans WHERE step = 'evaluator' AND parent_span_id IS NULL)"
 Maker = tuple[str | None, str | None]
@@ -51,13 +53,15 @@ def condition(store: Store, *, where: str | None, agent: str | None) -> str:
     return " AND ".join(parts)
 
 
-def trace_ids(store: Store, found: str | None, *, limit: int | None) -> list[str]:
+def trace_ids(store: Store, found: str | None, *, limit: int | None) -> Sequence[str]:
     """The ids of the traces that a condition picks, newest first.
 
     Raises:
         NotFoundError: It picks none.
     """
-    ids = store.trace_ids(where=found, limit=limit)
+    column = store.find(where=found, limit=limit, columns="trace_id").to_arrow().column("trace_id")
+    pages = (column.slice(start, _AT_ONCE).to_pylist() for start in range(0, len(column), _AT_ONCE))
+    ids = TraceIds.of(str(each) for page in pages for each in page)
     if not ids:
         asked = (found or "").replace(_NOT_JUDGING, "").removeprefix(" AND ").strip()
         what = f"no trace in {store.location} matches {asked}" if asked else f"{store.location} holds no traces"
@@ -65,14 +69,14 @@ def trace_ids(store: Store, found: str | None, *, limit: int | None) -> list[str
     return ids
 
 
-def makers(store: Store, ids: Iterable[str]) -> Makers:
+def makers(store: Store, ids: Collection[str]) -> Makers:
     """Who made these traces."""
     counted: Counter[Maker] = Counter()
     query = (
         "SELECT agent_name, agent_version, count(*) FROM traces "
         "WHERE trace_id IN (SELECT unnest(?::VARCHAR[])) GROUP BY ALL"
     )
-    for batch in _batches(list(ids)):
+    for batch in _batches(ids if isinstance(ids, Sequence) else list(ids)):
         for name, label, count in store.sql(query, [batch], settle=False).fetchall():
             maker = (_text(name), _text(label))
             counted[maker] += count if isinstance(count, int) else 0
@@ -108,8 +112,8 @@ def _of_agent(store: Store, ref: str) -> str:
 
 
 def _batches(ids: Sequence[str]) -> Iterator[list[str]]:
-    for start in range(0, len(ids), _AT_ONCE):
-        yield list(ids[start : start + _AT_ONCE])
+    for start in range(0, len(ids), _COUNTED):
+        yield list(ids[start : start + _COUNTED])
 
 
 def _quoted(value: str) -> str:

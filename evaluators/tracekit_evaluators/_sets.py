@@ -91,7 +91,7 @@ def _places(store: Store, plan: Plan) -> list[Place]:
         f'SELECT trace_id, session_id, case_id, "repeat"{", input" if told else ""} FROM traces '  # noqa: S608 - our own names
         "WHERE trace_id IN (SELECT unnest(?::VARCHAR[])) ORDER BY trace_id"
     )
-    table = store.sql(query, [plan.ids], settle=False).to_arrow()
+    table = store.sql(query, [list(plan.ids)], settle=False).to_arrow()
     places: list[Place] = []
     for start in range(0, table.num_rows, _AT_ONCE):
         place: Place = table.slice(start, _AT_ONCE).to_pydict()

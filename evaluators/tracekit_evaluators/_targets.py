@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Work = tuple[Subject, list["Judge"]]
 Earlier = Mapping[str, Mapping[str, float | str]]
-_AT_ONCE = 256
+_AT_ONCE = 1_000  # of which the store reads some hundreds at a time
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 from tracekit_evaluators.models.chat import Completion, Request
@@ -49,7 +48,7 @@ class Cache:
 
     def put(self, key: str, completion: Completion) -> None:
         """Keep an answer."""
-        values = (key, json.dumps(asdict(completion)), time.time())
+        values = (key, json.dumps(vars(completion)), time.time())
         self._run("INSERT OR REPLACE INTO completions (key, completion, created) VALUES (?, ?, ?)", values)
 
     def close(self) -> None:

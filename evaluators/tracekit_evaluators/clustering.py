@@ -14,12 +14,13 @@ from tracekit_evaluators._artifacts import kept
 if TYPE_CHECKING:
     from tracekit_collector.catalog import RunRecord
     from tracekit_collector.store import Store
+    from tracekit_evaluators.statistics import Estimate
 
 Row = Mapping[str, object]
 # The coarsest first: of two that group as much, the first is taken.
 SHARED = ("cluster", "source", "document", "template", "user", "session")
 _OF_CASES = SHARED[:4]
-_FEWEST = 5  # with fewer, an interval says what another source would do; nobody can know that from so few
+FEWEST = 5  # with fewer, an interval says what another source would do; nobody can know that from so few
 _MOST_UNSURE = 0.1  # the share of cases that may lie in several clusters at once
 
 
@@ -53,6 +54,23 @@ class Clusters:
     count: int
     largest: int
     unsure: int = 0
+
+
+def told_of(by: str, largest: int, estimate: Estimate) -> dict[str, object]:
+    """What a metric says of the clusters that its cases lie in.
+
+    Args:
+        by: What they share.
+        largest: How many cases the largest has.
+        estimate: The mean that knows of them.
+    """
+    return {
+        "by": by,
+        "count": estimate.clusters,
+        "largest": largest,
+        "design_effect": estimate.design_effect,
+        "effective_n": estimate.effective_n,
+    }
 
 
 def find_clusters(cases: Mapping[str, Sequence[Row]], facts: Facts) -> Clusters | None:
@@ -136,7 +154,7 @@ def _grouped(name: str, cases: Mapping[str, Sequence[Row]], tell: Callable[[Row]
         unsure += len(told) > 1
         of.append(f"={next(iter(told))}" if len(told) == 1 else f"alone:{key}")
     counts = Counter(of)
-    if not _FEWEST <= len(counts) < len(of) or unsure > _MOST_UNSURE * len(of):
+    if not FEWEST <= len(counts) < len(of) or unsure > _MOST_UNSURE * len(of):
         return None
     return Clusters(name, tuple(of), len(counts), max(counts.values()), unsure)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tracekit_evaluators.calibration.shown import Corrections, corrections
 from tracekit_evaluators.comparison import CaseChange, Comparison, ScoreDifference
 from tracekit_evaluators.paired_scores import SAME, PairedScore, PairedScores, means_of, unsteady
 from tracekit_evaluators.pairing import RunRows, case_name, natural, pair, read_run
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from tracekit_collector.catalog import RunRecord
     from tracekit_collector.store import Store
 
-__all__ = ["CaseChange", "Comparison", "ScoreDifference", "compare", "compare_rows"]
+__all__ = ["CaseChange", "Comparison", "ScoreDifference", "compare", "compare_rows", "with_corrections"]
 
 
 def compare(store: Store, baseline: RunRecord, candidate: RunRecord) -> Comparison:
@@ -44,7 +45,8 @@ def compare(store: Store, baseline: RunRecord, candidate: RunRecord) -> Comparis
     Cases are paired by case id, else by equal input; repeats of a case are averaged first. A score that passes or fails
     is tested by McNemar's exact test, any other by sign-flip permutation; where cases share a session, a user or a
     source, these are what is flipped and what the interval counts. p-values are corrected by Holm over the scores,
-    those of slices by Benjamini and Hochberg.
+    those of slices by Benjamini and Hochberg. Where a calibration of the judge counts, what people would say stands
+    beside its own numbers.
 
     Args:
         store: The store that has both runs.
@@ -54,7 +56,8 @@ def compare(store: Store, baseline: RunRecord, candidate: RunRecord) -> Comparis
     Returns:
         The differences, candidate minus baseline, with 95 % intervals, and the cases that changed.
     """
-    return compare_rows(read_run(store, baseline), read_run(store, candidate))
+    found = compare_rows(read_run(store, baseline), read_run(store, candidate))
+    return with_corrections(found, corrections(store, (baseline, candidate)))
 
 
 def compare_rows(baseline: RunRows, candidate: RunRows) -> Comparison:
@@ -86,6 +89,20 @@ def compare_rows(baseline: RunRows, candidate: RunRows) -> Comparison:
         (*notes, *reversals(found.scores, baseline=baseline, candidate=candidate)),
         slices_of(found.scores, baseline=baseline, candidate=candidate),
     )
+
+
+def with_corrections(found: Comparison, told: Corrections) -> Comparison:
+    """The same comparison with what people would say beside the judges' own numbers."""
+    scores = []
+    for each in found.scores:
+        sides = {
+            "baseline": told.means.get((found.baseline.id, each.name)),
+            "candidate": told.means.get((found.candidate.id, each.name)),
+            "difference": told.differences.get(each.name),
+        }
+        known = {side: corrected.to_dict() for side, corrected in sides.items() if corrected is not None}
+        scores.append(replace(each, corrected=known or None))
+    return replace(found, scores=tuple(scores), notes=(*found.notes, *told.notes))
 
 
 def _judged(differences: Sequence[ScoreDifference]) -> tuple[ScoreDifference, ...]:

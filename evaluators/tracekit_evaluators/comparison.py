@@ -77,6 +77,8 @@ class ScoreDifference:
         detectable: The smallest difference that so many cases show in 80 % of repetitions.
         cases_needed: How many cases would show the difference that was seen; `None` where there is none to show.
         flaky: Cases that sometimes pass and sometimes fail within one run.
+        corrected: What people would say, where a calibration of the judge counts: `baseline`, `candidate` and
+            `difference`, each as far as it can be had, with its interval and method.
     """
 
     name: str
@@ -102,6 +104,7 @@ class ScoreDifference:
     detectable: float | None = None
     cases_needed: int | None = None
     flaky: tuple[str, ...] = ()
+    corrected: Mapping[str, Mapping[str, object]] | None = None
 
     @property
     def more_cases(self) -> int | None:
@@ -141,6 +144,9 @@ class ScoreDifference:
             "detectable": self.detectable,
             "more_cases": self.more_cases,
             "flaky": list(self.flaky),
+            "corrected": None
+            if self.corrected is None
+            else {side: dict(told) for side, told in self.corrected.items()},
             "verdict": self.verdict,
             "pairs": self.pairs,
             "regressed": [change.to_dict() for change in self.regressed],

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from tracekit.errors import TracekitError
+from tracekit_evaluators._cases import Cases
 from tracekit_evaluators.models._retry import tokens_of
 from tracekit_evaluators.models.price import price
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 ANSWER_TOKENS = 300
 """How long a verdict with its evidence usually is; the most that a judge allows is several times that."""
 _LOOKED_AT = 50
+_USUAL_ANSWER = "word " * (ANSWER_TOKENS * 4 // 5)
 
 
 @runtime_checkable
@@ -72,6 +74,47 @@ def forecast(targets: Targets, ids: Sequence[str], samples: int) -> list[Forecas
         for judge in judges:
             _look(seen[judge.name], judge, subject)
     return [_told(judge, seen[judge.name], samples) for judge in targets.judges]
+
+
+def forecast_of_cases(
+    judges: Sequence[Judge], rows: Sequence[dict[str, object]], *, repeats: int, samples: int
+) -> list[Forecast]:
+    """One forecast for each judge of what a task is going to be tried with, before there is a trace.
+
+    A case's try is taken to answer with what the case expects, or as long as a usual answer, in one step without calls
+    of tools. How many spans or pairs there will be nobody knows yet, so a judge of those cannot be foretold; nor what
+    the task itself is going to cost.
+
+    Args:
+        judges: Who judges.
+        rows: The dataset's cases.
+        repeats: How often each is tried.
+        samples: Verdicts on each subject.
+    """
+    seen = {judge.name: _Seen(dumb=judge.declared.subject != "trace") for judge in judges}
+    cases = Cases(list(rows))
+    for row in rows:
+        subject = _tried(cases, row)
+        for judge in judges:
+            _look(seen[judge.name], judge, subject)
+    for each in seen.values():
+        each.requests, each.tokens = each.requests * repeats, each.tokens * repeats
+        each.subjects, each.looked = each.subjects * repeats, each.looked * repeats
+    return [_told(judge, seen[judge.name], samples) for judge in judges]
+
+
+def _tried(cases: Cases, row: Mapping[str, object]) -> Subject:
+    from tracekit_collector.trace import assemble  # noqa: PLC0415 - the façade stays light
+    from tracekit_evaluators.subject import Case, Subject, as_text  # noqa: PLC0415
+
+    case_id = row.get("case_id")
+    span: dict[str, object] = {"trace_id": "0" * 31 + "1", "span_id": "0" * 15 + "1", "name": "task", "step": "agent"}
+    span |= {"start_ns": 0, "duration_ns": 1, "status": "ok", "input": as_text(row.get("input"))}
+    case = cases.of(assemble([{**span, "output": "", "case_id": None if case_id is None else str(case_id)}])) or Case()
+    expected = case.expected or {}
+    answer = next((expected[name] for name in ("output", "answer") if expected.get(name) is not None), None)
+    span["output"] = _USUAL_ANSWER if answer is None else as_text(answer)
+    return Subject(assemble([span]), case)
 
 
 def _look(seen: _Seen, judge: Judge, subject: Subject) -> None:

@@ -50,12 +50,17 @@ def as_junit(result: GateResult) -> str:
 
 def as_markdown(result: GateResult) -> str:
     """The verdict as a comment on a pull request."""
-    lines = [f"## {_MARKS[result.verdict]} tracekit gate: {result.verdict}", "", _markdown(result.sentence), ""]
+    lines = [
+        f"## {_MARKS[result.verdict]} tracekit gate: {result.verdict}",
+        "",
+        _markdown(result.sentence.removeprefix(f"{result.verdict}: ")),
+        "",
+    ]
     lines += ["| | check | found |", "|---|---|---|"]
     lines += [f"| {_MARKS[each.verdict]} | {_markdown(each.name)} | {_markdown(each.said)} |" for each in result.checks]
     for check in result.checks:
         if check.cases and check.verdict != PASS:
-            lines += ["", f"<details><summary>{_markdown(check.name)}: cases</summary>", ""]
+            lines += ["", f"<details><summary>{_markdown(check.name)}: {len(check.cases)} cases</summary>", ""]
             lines += [f"- {_markdown(case)}" for case in check.cases[:_MOST_CASES]]
             left = len(check.cases) - _MOST_CASES
             lines += [f"- … and {left} more"] if left > 0 else []

@@ -1,6 +1,7 @@
 """Scores from outside: verdicts of people, environments or other tools, from JSONL or CSV into a run of kind `import`.
 
-A line is an object, or a row under a header: `trace_id`, `name` and `value` (a number, a bool or a label); optionally
+A line is an object, or a row under a header: `trace_id` (or `case_id` alone, where nothing was traced), `name` and
+`value` (a number, a bool or a label); optionally
 `passed`, `source`, `case_id`, `repeat`, `span_id`, `explanation`, `annotator`, `direction`, `metadata`, and of a label
 `inclusion_probability`, `rubric_version` and `seconds`, the time it took; instead of a value, a `status` that says why
 there is none.
@@ -24,6 +25,7 @@ from tracekit_evaluators import provenance
 from tracekit_evaluators._selection import makers
 from tracekit_evaluators.runner import Run, finish, scores_of
 from tracekit_evaluators.score import DIRECTIONS, SOURCES, STATUSES, clean, json_column
+from tracekit_evaluators.score_tables import TableForm, table_lines
 from tracekit_evaluators.subject import canonical
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ class Imported:
     unknown_traces: int
 
 
-def import_scores(store: Store, path: str | os.PathLike[str], *, run: str) -> Imported:
+def import_scores(store: Store, path: str | os.PathLike[str], *, run: str, table: TableForm | None = None) -> Imported:
     """Read scores from a JSONL or CSV file into a run of kind `import`, all of them or, where a line is faulty, none.
 
     A file that is read again changes nothing: a line that is already there is left alone, and one that says something
@@ -66,12 +68,13 @@ def import_scores(store: Store, path: str | os.PathLike[str], *, run: str) -> Im
         store: Where to.
         path: The file; see this module for its lines.
         run: The run's name. An earlier import of that name is added to.
+        table: Where the file is a table with a row for each case: what its columns mean.
 
     Raises:
         UsageError: The file cannot be read, a line is faulty, or the name belongs to an evaluation. The message names
             the first faulty lines.
     """
-    lines = read_scores(path)
+    lines = read_scores(path) if table is None else checked_lines(table_lines(path, table))
     record = _run(store, run)
     traces = _traces(store, {str(line["trace_id"]) for line in lines})
     begun = record or store.catalog.runs.create(
@@ -99,9 +102,9 @@ def import_scores(store: Store, path: str | os.PathLike[str], *, run: str) -> Im
         rows.append(row)
     for start in range(0, len(rows), _AT_ONCE):
         store.append("scores", rows[start : start + _AT_ONCE])
-    unknown = len({str(line["trace_id"]) for line in lines} - traces.keys())
+    unknown = len({str(line["trace_id"]) for line in lines if not _stands_for_itself(line)} - traces.keys())
     more: dict[str, object] = {"traces": len(traces), "unknown_traces": unknown}
-    done = finish(store, begun.id, makers(store, traces), more)
+    done = finish(store, begun.id, makers(store, list(traces)), more)
     return Imported(Run(store, done), len(lines), len(rows) - replaced, replaced, unknown)
 
 
@@ -131,6 +134,11 @@ def read_scores(path: str | os.PathLike[str]) -> list[Line]:
     if not lines:
         raise UsageError(f"{os.fspath(path)} holds no scores")
     return lines
+
+
+def checked_lines(lines: Sequence[Line]) -> list[Line]:
+    """Lines that were made of something else, each checked as those of a file are."""
+    return [_checked(line) for line in lines]
 
 
 _SAYS = ("value_type", "value", "label", "passed", "direction", "status", "explanation", "source", "metadata")
@@ -296,9 +304,10 @@ def _checked(value: object) -> Line:
     if unknown:
         raise UsageError(f"unknown: {', '.join(unknown)}; what does not fit elsewhere goes into metadata")
     line = {key: item for key, item in value.items() if item is not None}
-    missing = [key for key in ("trace_id", "name") if key not in line]
+    missing = [key for key in ("trace_id", "name") if key not in line and not (key == "trace_id" and "case_id" in line)]
     if missing:
-        raise UsageError(f"{' and '.join(missing)} missing")
+        more = " (or a case_id, where nothing was traced)" if "trace_id" in missing else ""
+        raise UsageError(f"{' and '.join(missing)} missing{more}")
     for key, item in line.items():
         holds, wanted = _CHECKS[key]
         if not holds(item):
@@ -306,7 +315,16 @@ def _checked(value: object) -> Line:
     scored = line.get("status", "scored") == "scored"
     if scored is not ("value" in line):
         raise UsageError("value is missing" if scored else f"a score that is {line['status']} has no value")
-    return line
+    return line if "trace_id" in line else {**line, "trace_id": _own_trace(line)}
+
+
+def _own_trace(line: Line) -> str:
+    """The id that stands for a case of which there is no trace: the same in every run."""
+    return _digest(["case", str(line["case_id"]), line.get("repeat") or 0])
+
+
+def _stands_for_itself(line: Line) -> bool:
+    return "case_id" in line and line["trace_id"] == _own_trace(line)
 
 
 def _no_constant(name: str) -> NoReturn:

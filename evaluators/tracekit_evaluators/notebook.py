@@ -236,14 +236,17 @@ def _table(report: Report) -> str:
         rows: Iterable[Sequence[str]] = (
             (
                 *(each.name, each.baseline, each.value, each.difference, each.difference_interval, each.p_adjusted),
-                f"{each.glyph} {each.verdict}{f' ({each.unsettled})' if each.unsettled else ''}",
+                f"{each.glyph} {each.verdict}{f' ({each.unsettled})' if each.unsettled else ''}".strip() or each.method,
             )
-            for each in report.scores
+            for score in report.scores
+            for each in score.and_people()
         )
     else:
         head = ("score", "mean", "95 % interval", "cases", "scored", "method")
         rows = (
-            (each.name, each.value, each.interval, each.cases, each.coverage, each.method) for each in report.scores
+            (each.name, each.value, each.interval, each.cases, each.coverage, each.method)
+            for score in report.scores
+            for each in score.and_people()
         )
     said = "".join(_row(row, "td") for row in rows)
     return f'<table style="border-collapse:collapse">{_row(head, "th")}{said}</table>'

@@ -105,7 +105,7 @@ class PairedScores:
         kind = before.kind if after.kind == "none" else after.kind
         if {before.kind, after.kind} == {"bool", "number"}:
             kind = "number"
-        left, right = _score_values(before, self._pairing.baseline), _score_values(after, self._pairing.candidate)
+        left, right = values_by_case(before, self._pairing.baseline), values_by_case(after, self._pairing.candidate)
         direction = "maximize" if kind in {"label", "text"} else after.direction
         return self._paired(before.name, kind, direction, left, right)
 
@@ -147,7 +147,8 @@ def collected(entries: Iterable[tuple[str | None, float | None, Row]]) -> Side:
     return found
 
 
-def _score_values(group: ScoreGroup, keys: Mapping[str, str]) -> Side:
+def values_by_case(group: ScoreGroup, keys: Mapping[str, str]) -> Side:
+    """A score's values by case key: numbers, or for words whether they passed."""
     as_pass = group.kind in {"label", "text"}
     return collected(
         (

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from tracekit.errors import UsageError
 from tracekit_evaluators._artifacts import kept
@@ -26,6 +28,7 @@ from tracekit_evaluators._plan import (
     planned,
     resumed,
     standing,
+    to_try,
 )
 from tracekit_evaluators._selection import Makers, makers
 from tracekit_evaluators._sets import judge_sets
@@ -33,9 +36,10 @@ from tracekit_evaluators._writer import ScoreWriter
 from tracekit_evaluators.asking import Desk, desk
 from tracekit_evaluators.budget import Budget
 from tracekit_evaluators.cache import Cache
-from tracekit_evaluators.estimate import Forecast, forecast
+from tracekit_evaluators.estimate import Forecast, forecast, forecast_of_cases
 from tracekit_evaluators.judge import Judge, load
 from tracekit_evaluators.judge_traces import JudgeTraces
+from tracekit_evaluators.notebook import Shown
 from tracekit_evaluators.tasks import TaskSource, Trying, tried_before, try_all, trying
 
 if TYPE_CHECKING:
@@ -50,11 +54,17 @@ _SUMMED = (
     "score_id, trace_id, span_id, session_id, case_id, repeat, source, name, value_type, value, label, passed, "
     "direction, status, cost_usd"
 )
+_COUNTS = (
+    "SELECT name, status, source, count(*) AS n, count(*) FILTER (WHERE cost_usd IS NULL) AS unpriced, "
+    "fsum(cost_usd) AS usd FROM scores WHERE run_id = ? AND score_id NOT IN "
+    "(SELECT supersedes FROM scores WHERE run_id = ? AND supersedes IS NOT NULL) "
+    "GROUP BY name, status, source ORDER BY name, status, source"
+)
 
 
 @dataclass(frozen=True)
-class Run:
-    """A run, with its scores at hand.
+class Run(Shown):
+    """A run, with its scores at hand; in a notebook it shows its numbers and a forest plot.
 
     Args:
         store: Where it is kept; scores can be read while it is open.
@@ -63,6 +73,15 @@ class Run:
 
     store: Store
     record: RunRecord
+
+    @classmethod
+    def find(cls, store: Store, ref: str) -> Run:
+        """A run that is already in a store, by its name (the newest of that name) or id.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        return cls(store, store.catalog.runs.find(ref))
 
     @property
     def id(self) -> str:
@@ -220,7 +239,7 @@ def judge_some(
         concurrency: The most judges that wait for an answer at once.
         cache: Whether answers of models are kept in the store and used again.
     """
-    some = replace(plan, ids=list(ids))
+    some = replace(plan, ids=list(ids), makers=None, new=False)
     lent = Desk(
         cache=Cache(store.location / "judge-cache.db") if cache else None,
         budget=budget,
@@ -234,6 +253,7 @@ def estimate(
     store: Store,
     *,
     judges: Sequence[JudgeSource] = (),
+    task: TaskSource | None = None,
     where: str | None = None,
     agent: str | None = None,
     dataset: DatasetSource | None = None,
@@ -242,12 +262,15 @@ def estimate(
     against: str | None = None,
     limit: int | None = None,
     samples: int | None = None,
+    repeats: int | None = None,
 ) -> list[Forecast]:
     """What an evaluation would ask of models, and about what that would cost; nothing is asked and no run begun.
 
     Args:
         store: An open store.
         judges: As for `evaluate`, and so the rest.
+        task: What is going to be tried; it is not called. Its judging is foretold from the dataset's cases alone, and
+            what it asks of models itself is in no forecast.
         where: A condition in SQL over the view `traces`.
         agent: An agent, or a version of it.
         dataset: Cases.
@@ -256,6 +279,7 @@ def estimate(
         against: For judges that compare.
         limit: The most traces.
         samples: Verdicts on each subject.
+        repeats: How often the task tries each case.
 
     Returns:
         One forecast for each judge, in their order.
@@ -265,7 +289,12 @@ def estimate(
         NotFoundError: No trace matches.
     """
     asked = Asked(where, agent, dataset, split, expected_from, against, None, limit, samples)
-    plan = planned(store, [load(judge) for judge in judges], asked)
+    loaded = [load(judge) for judge in judges]
+    if task is not None:
+        how = trying(task, repeats=repeats, agent=agent)
+        rows, samples = to_try(store, loaded, asked)
+        return forecast_of_cases(loaded, rows, repeats=how.repeats, samples=samples)
+    plan = planned(store, loaded, asked)
     return forecast(plan.targets(store), plan.ids, plan.samples)
 
 
@@ -283,22 +312,51 @@ def finish(store: Store, run_id: str, makers: Makers, more: Mapping[str, object]
         makers: Who made its traces.
         more: What else its summary says.
     """
-    from tracekit_evaluators.clustering import facts_of  # noqa: PLC0415 - the façade stays light
-    from tracekit_evaluators.summary import Summing  # noqa: PLC0415 - the façade stays light
+    from tracekit_evaluators import _lone  # noqa: PLC0415 - the façade stays light
+    from tracekit_evaluators.clustering import Facts, facts_of  # noqa: PLC0415
+    from tracekit_evaluators.summary import Summing  # noqa: PLC0415
 
-    facts = facts_of(store, store.catalog.runs.find(run_id))
-    summing, statuses, spent, count = Summing(facts), dict[str, int](), _Spent(), 0
-    for (name,) in store.sql("SELECT DISTINCT name FROM scores WHERE run_id = ? ORDER BY name", [run_id]).fetchall():
-        rows = standing(store, run_id, _SUMMED, name=str(name))  # one name at a time: a run may be long
-        count += len(rows)
-        for row in rows:
-            statuses[str(row["status"])] = statuses.get(str(row["status"]), 0) + 1
-            spent.add(row)
-        summing.add(rows)
-    summary = {"scores": count, "statuses": statuses, "agent_versions": makers.counts, **spent.summary(), **more}
+    # Its scores are in the lake; what else waits to be settled, such as the traces of judging, can wait for its reader.
+    counts = store.sql(_COUNTS, [run_id, run_id], settle=False).dicts()
+    by_name: Counter[str] = Counter()
+    statuses: Counter[str] = Counter()
+    for row in counts:
+        by_name[str(row["name"])] += cast("int", row["n"])
+        statuses[str(row["status"])] += cast("int", row["n"])
+    many = any(n > _lone.MANY for n in by_name.values())
+    traces = _lone.Traces.of(store, run_id) if many else None
+    facts: Facts | None = None
+    metrics: dict[str, dict[str, object] | None] = {}
+    for name, n in by_name.items():
+        large = traces is not None and n > _lone.MANY
+        metrics[name] = _lone.metric_of_many(store, run_id, name, traces) if large and traces is not None else None
+    if None in metrics.values():
+        facts = facts_of(store, store.catalog.runs.find(run_id))
+    summing = Summing(facts)
+    for name, metric in sorted(metrics.items()):
+        if metric is None:
+            summing.add(standing(store, run_id, _SUMMED, name=name, settle=False))
+        else:
+            summing.put(name, metric)
+    summary = {
+        "scores": by_name.total(),
+        "statuses": dict(sorted(statuses.items())),
+        "agent_versions": makers.counts,
+        **_spent(counts),
+        **more,
+    }
     return store.catalog.runs.update(
         run_id, status="finished", metrics=summing.metrics(), summary=summary, agent_version=makers.version
     )
+
+
+def _spent(counts: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    """What the models that judged took; nothing where none did, unknown where one does not say."""
+    asked = [row for row in counts if row["source"] == "llm"]
+    if not asked:
+        return {}
+    known = all(row["unpriced"] == 0 for row in asked)
+    return {"judge_cost_usd": math.fsum(cast("float", row["usd"] or 0.0) for row in asked) if known else None}
 
 
 def _try(store: Store, record: RunRecord, how: Trying | None, *, concurrency: int, progress: bool) -> None:
@@ -358,7 +416,7 @@ def _carried_out(store: Store, plan: Plan, lent: Desk, *, concurrency: int, prog
     more: dict[str, object] = {"traces": len(plan.ids), "seconds": round(seconds, 3)}
     if lent.budget is not None and lent.budget.requests:
         more["asked"] = lent.budget.summary()
-    return Run(store, finish(store, record.id, makers(store, plan.ids), more))
+    return Run(store, finish(store, record.id, plan.makers or makers(store, plan.ids), more))
 
 
 def _keep_what_is_there(store: Store, writer: ScoreWriter, run_id: str) -> None:
@@ -366,30 +424,6 @@ def _keep_what_is_there(store: Store, writer: ScoreWriter, run_id: str) -> None:
         writer.flush()
     finally:
         store.catalog.runs.update(run_id, status="failed")
-
-
-class _Spent:
-    """What the models that judged took; nothing where none did, unknown where one does not say."""
-
-    def __init__(self) -> None:
-        self._asked = 0
-        self._unknown = 0
-        self._usd = 0.0
-
-    def add(self, row: Mapping[str, object]) -> None:
-        if row["source"] != "llm":
-            return
-        self._asked += 1
-        cost = row["cost_usd"]
-        if isinstance(cost, (int, float)):
-            self._usd += cost
-        else:
-            self._unknown += 1
-
-    def summary(self) -> dict[str, object]:
-        if not self._asked:
-            return {}
-        return {"judge_cost_usd": None if self._unknown else self._usd}
 
 
 def _blocking(work: Callable[[], Coroutine[object, object, T]]) -> T:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from tracekit_evaluators.clustering import Clusters, Facts, find_clusters
+from tracekit_evaluators._weights import weighted_mean, weights_of
+from tracekit_evaluators.clustering import Clusters, Facts, find_clusters, told_of
 from tracekit_evaluators.statistics import (
     Estimate,
     coverage,
@@ -24,7 +25,7 @@ from tracekit_evaluators.statistics import (
 )
 
 Row = Mapping[str, object]
-_MOST_LABELS = 50
+MOST_LABELS = 50
 _MOST_NAMED = 50
 
 
@@ -61,7 +62,8 @@ class ScoreGroup:
 def summarise(rows: Iterable[Row], facts: Facts | None = None) -> dict[str, dict[str, object]]:
     """The metrics of a run from its rows in the lake's table `scores`.
 
-    Repeats of a case are averaged first, so that each case counts the same. A bool (or 0-1) score whose cases
+    Repeats of a case are averaged first, so that each case counts the same, or as much as the `weight` that its dataset
+    gives it. A bool (or 0-1) score whose cases
     were repeated also gives `pass^1` … `pass^K`, K being the fewest trials of any case; where a run has
     several such scores these are called `NAME.pass^k`. What was not scored is in no mean: it is counted in
     `missing` and `coverage`, and `bounds` says how far it could move a share.
@@ -117,6 +119,12 @@ class Summing:
             self._reliability.append((group.name, curve))
             if at_k:
                 self._metrics[group.name]["pass_at_k"] = at_k
+
+    def put(self, name: str, metric: dict[str, object]) -> None:
+        """Take the metric of a name that was summed up elsewhere, of cases that were tried once each."""
+        self._metrics[name] = metric
+        if metric["kind"] == "bool":
+            self._reliability.append((name, {}))
 
     def metrics(self) -> dict[str, dict[str, object]]:
         """The metrics by name, as `summarise` tells them."""
@@ -181,23 +189,36 @@ def _group(name: str, rows: Sequence[Row]) -> ScoreGroup:
 
 
 def _kind(scored: Sequence[Row]) -> str:
-    if not scored:
-        return "none"
     types = {str(row.get("value_type") or ("label" if row.get("value") is None else "number")) for row in scored}
-    if types <= {"bool"}:
+    zero_one = all(number(row) in (0.0, 1.0) for row in scored)
+    judged = all(row.get("passed") is not None or row.get("source") == "environment" for row in scored)
+    return kind_of(types, zero_one=zero_one, judged=judged)
+
+
+def kind_of(types: Collection[str], *, zero_one: bool, judged: bool) -> str:
+    """What kind of score this is: `bool`, `number`, `label` or `text`; `none` when nothing was scored.
+
+    Args:
+        types: The value types of what was scored.
+        zero_one: Whether every value is 0 or 1.
+        judged: Whether every row says if it passed, or comes from an environment, whose rewards are 0 and 1.
+    """
+    held = set(types)
+    if not held:
+        return "none"
+    if held <= {"bool"}:
         return "bool"
-    if types <= {"bool", "number"}:
-        zero_one = all(number(row) in (0.0, 1.0) for row in scored)
-        judged = all(row.get("passed") is not None or row.get("source") == "environment" for row in scored)
-        return "bool" if zero_one and (judged or "bool" in types) else "number"
-    return "text" if types == {"text"} else "label"
+    if held <= {"bool", "number"}:
+        return "bool" if zero_one and (judged or "bool" in held) else "number"
+    return "text" if held == {"text"} else "label"
 
 
 def _metric(group: ScoreGroup, facts: Facts) -> dict[str, object]:
     cases = group.values()
     kept = [[value for value in case if value is not None] for case in cases]
     clusters = find_clusters(group.cases, facts)
-    estimate = _estimate(group, kept, clusters)
+    weights = weights_of(group.cases, facts)
+    estimate = _estimate(group, kept, clusters, weights)
     held = coverage("scored" if _has_value(group, row) else _missing_status(row) for row in group.rows)
     tried = [len(case) for case in group.cases.values()]
     metric: dict[str, object] = {
@@ -208,7 +229,7 @@ def _metric(group: ScoreGroup, facts: Facts) -> dict[str, object]:
         "repeats": [min(tried), max(tried)] if tried else None,
         "coverage": held.share,
         "missing": held.missing,
-        "bounds": _bounds(group, cases, estimate),
+        "bounds": _bounds(group, cases, estimate, weights),
         "direction": group.direction,
         "kind": group.kind,
     }
@@ -218,7 +239,9 @@ def _metric(group: ScoreGroup, facts: Facts) -> dict[str, object]:
     if passes is not None and group.kind != "bool":
         metric["passed"] = proportion_of_cases(passes).to_dict()
     if clusters is not None and estimate.clusters is not None:
-        metric["clusters"] = _clusters(clusters, estimate)
+        metric["clusters"] = told_of(clusters.by, clusters.largest, estimate)
+    if weights is not None:
+        metric["weighted"] = True
     if estimate.warning is not None:
         metric["warning"] = estimate.warning
     spent = _cost_per_success(group, facts, clusters) if group.kind == "bool" else None
@@ -231,28 +254,25 @@ def _metric(group: ScoreGroup, facts: Facts) -> dict[str, object]:
 def estimate_of(group: ScoreGroup, facts: Facts, *, level: float = 0.95) -> Estimate:
     """A score's mean over cases with its interval at a level."""
     kept = [[value for value in case if value is not None] for case in group.values()]
-    return _estimate(group, kept, find_clusters(group.cases, facts), level=level)
+    return _estimate(group, kept, find_clusters(group.cases, facts), weights_of(group.cases, facts), level=level)
 
 
 def _estimate(
-    group: ScoreGroup, kept: Sequence[Sequence[float]], clusters: Clusters | None, *, level: float = 0.95
+    group: ScoreGroup,
+    kept: Sequence[Sequence[float]],
+    clusters: Clusters | None,
+    weights: Sequence[float] | None,
+    *,
+    level: float = 0.95,
 ) -> Estimate:
     of = None if clusters is None else clusters.of
+    if weights is not None and group.kind not in {"label", "text"} and any(map(len, kept)):
+        return weighted_mean(kept, weights=weights, clusters=of, share=group.kind == "bool", level=level)
     if group.kind == "bool":
         return proportion_of_cases(kept, clusters=of, level=level)
     if group.kind in {"label", "text"}:
         return Estimate(None, None, None, len(group.cases), f"{group.kind}s have no mean")
     return mean_of_cases(kept, clusters=of, level=level)
-
-
-def _clusters(clusters: Clusters, estimate: Estimate) -> dict[str, object]:
-    return {
-        "by": clusters.by,
-        "count": estimate.clusters,
-        "largest": clusters.largest,
-        "design_effect": estimate.design_effect,
-        "effective_n": estimate.effective_n,
-    }
 
 
 def _of_repeats(group: ScoreGroup, kept: Sequence[Sequence[float]]) -> dict[str, object]:
@@ -287,14 +307,19 @@ def _cost_per_success(group: ScoreGroup, facts: Facts, clusters: Clusters | None
 
 
 def _bounds(
-    group: ScoreGroup, cases: Sequence[Sequence[float | None]], estimate: Estimate
+    group: ScoreGroup, cases: Sequence[Sequence[float | None]], estimate: Estimate, weights: Sequence[float] | None
 ) -> list[float | None] | None:
     if group.kind in {"label", "text"}:
         return None
     if all(value is not None for case in cases for value in case):
         return None if estimate.value is None else [estimate.value, estimate.value]
     # What a missing number could be, nobody can say: only a share has ends.
-    return list(worst_case_bounds(cases)) if group.kind == "bool" else None
+    if group.kind != "bool":
+        return None
+    if weights is None:
+        return list(worst_case_bounds(cases))
+    ends = ([[fill if value is None else value for value in case] for case in cases] for fill in (0.0, 1.0))
+    return [weighted_mean(end, weights=weights).value for end in ends]
 
 
 def _has_value(group: ScoreGroup, row: Row) -> bool:
@@ -314,7 +339,7 @@ def _distribution(group: ScoreGroup) -> dict[str, dict[str, object]]:
         if _has_value(group, row):
             counts[str(row["label"])] = counts.get(str(row["label"]), 0) + 1
     total = sum(counts.values())
-    common = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_MOST_LABELS]
+    common = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MOST_LABELS]
     return {label: {"count": count, **wilson_interval(count, n=total).to_dict()} for label, count in common}
 
 

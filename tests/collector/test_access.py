@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,16 +16,6 @@ from tracekit.errors import NotFoundError, StoreError, UsageError
 from tracekit_collector import access as module
 from tracekit_collector.access import Access, AccessError, confine
 from tracekit_collector.catalog import Catalog
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]:
-    url = f"sqlite:///{tmp_path / 'catalog.db'}"
-    if request.param == "postgresql":
-        url = str(request.getfixturevalue("postgresql"))
-    opened = Catalog(url, lock=tmp_path / ".lock")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
@@ -213,22 +202,12 @@ class TestAudit:
             ("delete", "project old", {"traces": 3}),
             ("token.revoke", f"token {token.id}", {"name": "ci"}),
             ("alias.move", "bot@production", {"version": 1, "label": "1.0"}),
+            ("version.see", "bot@1", {"label": "1.0"}),
             ("token.create", f"token {token.id}", {"name": "ci", "scopes": ["write"], "project": "library"}),
         ]
         assert acts[0].actor == "token:abc"
         assert [act.act for act in catalog.audit.list(act="alias.move")] == ["alias.move"]
         assert len(catalog.audit.list(limit=2)) == 2
-
-    def test_a_store_of_the_first_release_gets_the_new_tables(self, tmp_path: Path) -> None:
-        Catalog.in_folder(tmp_path).close()
-        with sqlite3.connect(tmp_path / "catalog.db") as connection:
-            for table in ("tokens", "audit", "unsampled_traces", "marks", "dataset_versions", "datasets"):
-                connection.execute(f"DROP TABLE IF EXISTS {table}")
-            connection.execute("UPDATE alembic_version SET version_num = '001'")
-        connection.close()
-        with_tables = Catalog.in_folder(tmp_path)
-        assert (with_tables.tokens.list(), with_tables.audit.list()) == ([], [])
-        with_tables.close()
 
 
 class TestCommands:

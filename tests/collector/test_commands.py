@@ -138,6 +138,7 @@ class TestStore:
             "inferences": 0,
             "scores": 0,
             "metrics": 0,
+            "points": 0,
             "inbox": None,
             "quarantine": 1,
         }

@@ -44,7 +44,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def test_parquet_has_a_file_a_table_with_every_row(store: Store, tmp_path: Path) -> None:
     counts = export(store, tmp_path / "out", format="parquet")
-    assert counts == {"spans": 3, "logs": 1, "inferences": 0, "scores": 0, "metrics": 0}
+    assert counts == {"spans": 3, "logs": 1, "inferences": 0, "scores": 0, "metrics": 0, "points": 0}
     rows = pq.read_table(tmp_path / "out" / "spans.parquet").to_pylist()
     assert [(row["name"], row["date"]) for row in rows] == [
         (f"span {trace}", datetime.date(2026, 11, 20 + trace)) for trace in (1, 2, 3)

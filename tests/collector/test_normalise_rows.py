@@ -218,6 +218,7 @@ def test_a_registered_version_is_read_from_its_record() -> None:
             "prompts": {},
             "dependencies": {},
             "alias": "production",
+            "actor": None,
             "seen_at": datetime.datetime(1970, 1, 1, 0, 0, 0, 2),
         }
     ]

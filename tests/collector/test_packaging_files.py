@@ -257,3 +257,26 @@ def git(folder: Path, *words: str) -> None:
     named = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
     clean = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     subprocess.run(["git", *named, *words], cwd=folder, env=clean, check=True, capture_output=True)
+
+
+def test_an_installed_package_keeps_its_name_and_those_around_it_are_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = tmp_path / "outer_of_it" / "inner"
+    (inner / "__pycache__").mkdir(parents=True)
+    for place in (inner.parent, inner):
+        (place / "__init__.py").write_text("")
+    (inner / "bot.py").write_text("answer = str.upper\n")
+    (inner / "__pycache__" / "bot.pyc").write_text("")
+    (inner.parent / "other.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = from_paths([], folder=tmp_path, modules=["outer_of_it.inner"])
+    assert sorted(found.files) == ["outer_of_it/inner/__init__.py", "outer_of_it/inner/bot.py"]
+    assert found.root("outer_of_it.inner.bot") == ""
+    assert sorted(from_paths([], folder=tmp_path, modules=["outer_of_it.other"]).files) == ["outer_of_it/other.py"]
+
+
+@pytest.mark.parametrize("module", ["no_such.thing", "math", "json.tool.part", ".relative", ""])
+def test_what_has_no_source_cannot_be_packaged_as_a_module(module: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no module of this name with a source"):
+        from_paths([], folder=tmp_path, modules=[module])

@@ -164,7 +164,9 @@ class TestDiff:
         assert code.lines == ("--- a/bot.py\n+++ b/bot.py\n@@ -1 +1 @@\n-x = 1\n+x = 2\n\\ No newline at end of file\n")
         assert "2 bytes, no text" in str(binary.lines)
 
-    @pytest.mark.parametrize("damage", [b"", b"no archive", gzip.compress(b"torn")[:-4]])
+    @pytest.mark.parametrize(
+        "damage", [b"", b"no archive", gzip.compress(b"torn", mtime=0)[:-4]], ids=["empty", "no archive", "torn"]
+    )
     def test_a_package_that_cannot_be_read_leaves_the_digests(
         self, catalog: Catalog, tmp_path: Path, damage: bytes
     ) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tracekit.errors import StoreError, UsageError
 from tracekit_collector import trace_search
-from tracekit_collector.conditions import needed, told_by
+from tracekit_collector.conditions import needed, needed_of, told_by
 from tracekit_collector.store import Store
 
 DAY = 86_400 * 10**9
@@ -91,27 +91,99 @@ def test_a_condition_finds_what_the_view_has(store: Store, where: str, limit: in
     [
         ("duration_ms > 9450000", True),  # three hours but for the last eighth
         ("spans >= 8 AND errors > 0 AND agent_name = 'bot-1'", True),
-        ("input_tokens > 6 OR spans > 9", False),
+        ("input_tokens > 7 OR spans > 9", True),
         ("cost_usd > 0", True),
         ("start_time < TIMESTAMP '2025-11-26' AND user_id = 'u-3'", True),
+        ("name LIKE 'no such%' OR (user_id = 'u-3' AND lower(agent_name) IN ('bot-1'))", True),
+        ("repeat IS NULL AND spans + 1 = 9", False),
     ],
 )
-def test_a_store_is_asked_once_which_traces_can_be_meant(
+def test_only_traces_that_can_be_meant_are_put_together(
     store: Store, monkeypatch: pytest.MonkeyPatch, where: str, few: bool
 ) -> None:
-    monkeypatch.setattr(trace_search, "_PATIENCE", 0)
     monkeypatch.setattr(trace_search, "_FIRST_ROWS", 100)
-    asked: list[bool] = []
-    ask = trace_search.TraceSearch._few
+    told: list[bool] = []
+    ask = trace_search.TraceSearch._meant
 
-    def noted(self: trace_search.TraceSearch, wanted: trace_search.Wanted) -> dict[str, tuple[int, int]] | None:
-        found = ask(self, wanted)
-        asked.append(found is not None)
+    def noted(*given: object) -> dict[str, int] | None:
+        found = ask(*given)
+        told.append(found is not None)
         return found
 
-    monkeypatch.setattr(trace_search.TraceSearch, "_few", noted)
+    monkeypatch.setattr(trace_search.TraceSearch, "_meant", noted)
     assert store.find(where=where, limit=300, columns=COLUMNS).fetchall() == viewed(store, where, 300)
-    assert asked == [few]
+    assert set(told) == {few}
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "name IS NULL",
+        "coalesce(name, 'a') = 'a'",
+        "NOT (name = 'a')",
+        "'a' IN (name, 'a')",
+        "'a' IN ('b', 'a') OR name = 'a'",
+        "name = user_id",
+        "status = 'ok'",
+        "name BETWEEN 'a' AND 'b'",
+        "name = 'a' OR repeat = 1",
+        "name = 'a' -- or not",
+        "name = e'\\\\x41'",
+        "name",
+        "length('a') > 0",
+        "1 = 1",
+        "name = (SELECT 'a')",
+    ],
+)
+def test_what_may_be_true_of_a_trace_without_such_a_span_is_not_taken_for_a_sign(where: str) -> None:
+    assert not needed_of(where)
+
+
+_LEAVES = st.sampled_from(
+    [
+        *("name = 'n-1'", "name LIKE 'n-%'", "input ILIKE '%B%'", "user_id NOT LIKE 'u%'", "status = 'error'"),
+        *("errors > 0", "spans >= 2", "duration_ms > 2", "contains(output, 'x')", "error_type <> 'E'", "input IS NULL"),
+        *("agent_name IN ('a', 'b')", "starts_with(error_message, 'bad')", "input_tokens > 3", "tool_calls = 1"),
+    ]
+)
+_CONDITIONS = st.recursive(
+    _LEAVES, lambda inner: st.builds("({} {} {})".format, inner, st.sampled_from(["AND", "OR"]), inner), max_leaves=5
+)
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Two hundred small traces of all sorts: with roots and without, with texts and without."""
+    rng = random.Random(9)
+    rows = []
+    for trace in range(200):
+        for number in range(rng.randrange(1, 5)):
+            told: dict[str, object] = {name: rng.choice([None, *some]) for name, some in _TOLD.items()}
+            told |= {"name": f"n-{rng.randrange(3)}", "status": rng.choice(["unset", "ok", "error"])}
+            told["step"] = rng.choice(["span", "agent", "llm", "tool"])
+            parent = None if number == 0 and trace % 5 else f"{trace:08x}{0:08x}"
+            rows.append(span(trace, number, FIRST + trace * 10**9 + number, parent_span_id=parent, **told))
+    with Store.open(tmp_path_factory.mktemp("mixed") / "S") as opened:
+        opened.append("spans", rows)
+        yield opened
+
+
+_TOLD: dict[str, tuple[object, ...]] = {
+    "input": ("abc", "xyz"),
+    "output": ("abc", "xyz"),
+    "user_id": ("u-1", "v-1"),
+    "agent_name": ("a", "c"),
+    "error_type": ("E", "F"),
+    "status_message": ("bad luck", "good"),
+    "input_tokens": (1, 5),
+    "duration_ns": (1_000_000, 5_000_000),
+}
+
+
+@given(_CONDITIONS)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_condition_finds_what_the_view_has(mixed: Store, where: str) -> None:
+    assert mixed.find(where=where, limit=7, columns=COLUMNS).fetchall() == viewed(mixed, where, 7)
 
 
 def test_errors_and_a_session_find_what_the_view_has(store: Store) -> None:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import re
 from collections.abc import Iterable
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 from tracekit_collector.catalog import RunRecord
 from tracekit_collector.store import Store
 from tracekit_evaluators.report.packing import unpacked
+from tracekit_evaluators.summary import summarise
 
+TEXT = "refund order ticket customer policy window days plan search booking flight seat bag fare class note"
+WORDS = TEXT.split()
+TOOLS = ("search", "book", "refund", "look up")
 START = 1_767_225_600_000_000_000  # 2026-01-01T00:00:00Z
 HOSTILE = (
     "<script>window.hacked = 1</script></script></style></pre></details><!-- "
@@ -55,12 +61,20 @@ def score(trace: int, value: float | None, *, name: str = "correct", **columns: 
     }
 
 
-def kept(store: Store, name: str, spans: Iterable[dict[str, object]], scores: Iterable[dict[str, object]]) -> RunRecord:
+def kept(
+    store: Store,
+    name: str,
+    spans: Iterable[dict[str, object]],
+    scores: Iterable[dict[str, object]],
+    **more: Any,
+) -> RunRecord:
     """A finished run of these scores over these spans."""
     from datetime import datetime, timedelta
 
     moment = datetime(2026, 1, 1)
-    run = store.catalog.runs.create(name, kind="eval", judges=[{"name": "correct", "version": "1", "digest": "d" * 64}])
+    run = store.catalog.runs.create(
+        name, kind="eval", judges=[{"name": "correct", "version": "1", "digest": "d" * 64}], **more
+    )
     store.append(
         "spans",
         [
@@ -195,3 +209,66 @@ def hostile_run(store: Store) -> RunRecord:
         score(2, 1.0, name=HOSTILE, explanation="y" * 1_000_000),
     ]
     return kept(store, HOSTILE[:200], spans, scores)
+
+
+def rich_runs(store: Store, cases: int) -> tuple[RunRecord, RunRecord]:
+    """Two of three versions of an agent on the same cases: four scores, two tries a case, tools, tags and costs.
+
+    The first of the two judges is calibrated with people's labels if there are cases enough for that.
+    """
+    chance = random.Random(3)
+    runs = []
+    for side in range(3):
+        spans, scores = [], []
+        for case in range(min(cases, 50) if side == 0 else cases):
+            for repeat in (0, 1):
+                number = (side * cases + case) * 2 + repeat
+                spans += _rich_spans(number, case, repeat, side, chance)
+                scores += _rich_scores(number, case, repeat, side, chance)
+        version = store.catalog.agents.see("bot", f"v{side + 1}", seen_at=None)
+        runs.append(kept(store, f"night {side + 1}", spans, scores, agent_version=version))
+        metrics = summarise(store.sql("SELECT * FROM scores WHERE run_id = ?", [runs[-1].id], settle=False).dicts())
+        runs[-1] = store.catalog.runs.update(runs[-1].id, metrics=metrics)
+    return runs[1], runs[2]
+
+
+def _rich_spans(number: int, case: int, repeat: int, side: int, chance: random.Random) -> list[dict[str, object]]:
+    took = int(chance.lognormvariate(20, 0.5))
+    asked, said = (" ".join(chance.choices(WORDS, k=size)) for size in (8, 12))
+    whole = {"case_id": f"case-{case}", "repeat": repeat, "input": f"{asked}?", "output": said, "duration_ns": took}
+    whole |= {"agent_name": "bot", "agent_version": f"v{side + 1}"}
+    tool = {"step": "tool", "tool_name": TOOLS[(case + repeat) % 4], "name": "call", "tool_result": said}
+    asking = {"step": "llm", "name": "ask", "model": ("small", "large")[case % 2], "cost_usd": chance.random() / 100}
+    asking |= {"input_tokens": 400 + case % 90, "output_tokens": 60 + case % 7}
+    return [span(number, **whole), span(number, 2, parent=1, **tool), span(number, 3, parent=1, **asking)]
+
+
+def _rich_scores(number: int, case: int, repeat: int, side: int, chance: random.Random) -> list[dict[str, object]]:
+    common = {"case_id": f"case-{case}", "repeat": repeat}
+    sure, likes = chance.random() < 0.8 - 0.06 * (side == 2) * (case % 4 == 0), chance.random() < 0.7
+    why = f"It {'holds' if sure else 'fails'}: {' '.join(chance.choices(WORDS, k=6))}."
+    judged = {"source": "llm", "judge_digest": "d" * 64, "explanation": why, "cost_usd": 0.0004, "latency_ms": 300.0}
+    grade = round(min(1.0, max(0.0, chance.gauss(0.7, 0.2))), 3)
+    tone = {"value_type": "label", "label": chance.choice(("warm", "plain", "cold")), "status": "scored"}
+    return [
+        score(number, float(sure), **common, **judged),
+        score(number, float(likes), name="grounded", **common, **{**judged, "judge_digest": "e" * 64}),
+        score(number, grade, name="grade", value_type="number", passed=None, **common),
+        score(number, None, name="tone", passed=None, **common, **tone),
+    ]
+
+
+def rich_labels(baseline: RunRecord, run: RunRecord, folder: Path, store: Store) -> Path:
+    """People's labels of sixty cases' first tries in both runs, which agree with `correct` nine times of ten."""
+    path = folder / "labels.jsonl"
+    rows = store.sql(
+        "SELECT DISTINCT trace_id, case_id, value FROM scores WHERE run_id IN (?, ?) AND name = 'correct' "
+        "AND repeat = 0 AND split_part(case_id, '-', 2)::INT < 60 ORDER BY trace_id",
+        [baseline.id, run.id],
+        settle=False,
+    ).fetchall()
+    with path.open("w") as file:
+        for place, (trace_id, case_id, value) in enumerate(rows):
+            right = bool(value) != (place % 10 == 0)
+            file.write(json.dumps({"trace_id": trace_id, "case_id": case_id, "name": "correct", "value": right}) + "\n")
+    return path

@@ -90,6 +90,7 @@ class Recorder:
         input: str = "a question",  # noqa: A002
         tools: Sequence[str] = (),
         case: str | None = None,
+        session: str | None = None,
         repeat: int | None = None,
         agent: str = "bot",
         version: str = "v1",
@@ -101,7 +102,8 @@ class Recorder:
         request = ExportTraceServiceRequest()
         spans = request.resource_spans.add().scope_spans.add().spans
         given = {"tracekit.step": "agent", "input.value": input, "gen_ai.agent.name": agent}
-        given |= {"gen_ai.agent.version": version, "output.value": output, "tracekit.case.id": case}
+        given |= {"gen_ai.agent.version": version, "output.value": output}
+        given |= {"tracekit.case.id": case, "session.id": session}
         spans.append(_span(trace_id, b"\1" * 8, b"", "agent", seconds, given))
         if repeat is not None:
             spans[0].attributes.add(key="tracekit.case.repeat").value.int_value = repeat

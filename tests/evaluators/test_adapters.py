@@ -24,7 +24,7 @@ import pytest
 
 from tracekit.cli import main
 from tracekit.errors import UsageError
-from tracekit_evaluators import Budget, Score, load_judge
+from tracekit_evaluators import Budget, Score, evaluate, load_judge
 from tracekit_evaluators.adapters.foreign import meaning
 from tracekit_evaluators.adapters.subjects import scores_now, subject_of
 from tracekit_evaluators.asking import Desk, desk
@@ -440,3 +440,22 @@ def _environment() -> Path:
                 pytest.skip(f"needs packages that cannot be installed here: {done.stderr[-300:]}")
             (folder / "complete").touch()
     return folder / "bin" / "python"
+
+
+def test_what_another_packages_scorer_asks_is_a_span_of_unknown_cost_linked_to_what_is_judged(
+    package, store, record
+) -> None:
+    judged = record("a", output="fine")
+    made = evaluator_of_phoenix([result_of_phoenix("one", 1)], kind="llm")
+    package(phoenix={}, phoenix__evals={}, phoenix__evals__metrics={"One": made})
+    run = evaluate(store, judges=["phoenix/One"], progress=False)
+    (found,) = store.sql("SELECT trace_id, links FROM spans WHERE step = 'evaluator'").fetchall()
+    assert judged in str(found[1])
+    trace = store.trace(str(found[0]))
+    assert [(span.name, span.step) for span in trace.spans] == [
+        ("judge phoenix.One", "evaluator"),
+        ("ask phoenix.One", "llm"),
+    ]
+    (call,) = trace.model_calls
+    assert (call.cost_usd, call.input_tokens, call.model) == (None, None, None)
+    assert run.summary["judge_cost_usd"] is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -202,3 +203,64 @@ def test_the_rewards_of_tau_bench_give_the_published_figures(shared: Path, tmp_p
         case = store.sql("SELECT * FROM scores WHERE judge = 'tool_names' AND name = 'tool_names' AND case_id = '6'")
         assert {row["repeat"] for row in case} == {0, 1, 2, 3}
         assert json.loads(case.dicts()[0]["metadata"])["expected"] == ["update_reservation_flights"]
+
+
+# Tables with a row for each case
+
+
+def test_a_wide_table_of_people_and_a_judge_is_calibrated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = ["id,question,ann,bob,gpt"]
+    for case in range(60):
+        good = case % 3 != 0
+        said = good if case % 10 else not good
+        ann, bob = "yes" if good else "no", "NA" if case % 5 == 0 else int(good)
+        rows.append(f'{case},"what, {case}?",{ann},{bob},{int(said)}')
+    (tmp_path / "table.csv").write_text("\n".join(rows) + "\n")
+    at = ("--store", str(tmp_path / "store"))
+    words = ["scores", "import", str(tmp_path / "table.csv"), "--run", "labels", "--values", "ann,bob,gpt"]
+    assert main([*words, "--judge", "gpt", "--name", "good", *at]) == 0
+    told = capsys.readouterr()
+    assert "60 + " not in told.out
+    assert told.err == ""  # a case that was never traced is no trace that the store misses
+    words = ["judges", "calibrate", "labels", "--labels", "labels", "--annotator", "gpt", "--format", "json"]
+    assert main([*words, *at]) == 0
+    card = json.loads(capsys.readouterr().out)["calibration"]
+    assert card["confusion"] == {"tp": 36, "fp": 2, "fn": 4, "tn": 18}
+    assert (card["n"], card["annotators"]) == (60, ["ann", "bob"])
+    assert card["ceiling"]["kappa"]["value"] == 1.0
+
+
+def test_two_columns_of_versions_compare_by_mcnemars_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """12 gained, 3 lost: p 0.0352, as `statsmodels.stats.contingency_tables.mcnemar(exact=True)` says."""
+    sides = [("pass", True)] * 30 + [("fail", True)] * 12 + [("pass", False)] * 3 + [("fail", False)] * 15
+    lines = [json.dumps({"question_id": f"q{place}", "v1": one, "v2": two}) for place, (one, two) in enumerate(sides)]
+    (tmp_path / "results.jsonl").write_text("\n".join(lines))
+    at = ("--store", str(tmp_path / "store"))
+    for version in ("v1", "v2"):
+        words = ["scores", "import", str(tmp_path / "results.jsonl"), "--run", version, "--values", version]
+        assert main([*words, "--name", "passed", *at]) == 0
+    capsys.readouterr()
+    assert main(["compare", "v1", "v2", "--format", "json", *at]) == 0
+    found = json.loads(capsys.readouterr().out)["scores"][0]
+    assert (len(found["improved"]), len(found["regressed"]), found["pairs"]) == (12, 3, 60)
+    assert (round(found["p"], 4), found["test"], found["kind"]) == (0.0352, "McNemar, exact", "bool")
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "fault"),
+    [
+        ("case,a\n1,2\n1,3\n", [], "row 2: the case 1 of row 1 again"),
+        ("case,a\n,2\n", [], "row 1: no case"),
+        ("case,b\n1,2\n", [], "has no column a; it has case, b"),
+        ("case,a\n1,2,3\n", [], "line 2 has another number of cells than the header"),
+        ("case,a\n1,NA\n", [], "the columns a of .* are empty"),
+        ("case,a\n1,2\n", ["--judge", "b"], "b: a judge's column must be one of the values, a"),
+    ],
+)
+def test_a_faulty_table_says_what_is_wrong(
+    tmp_path: Path, text: str, more: list[str], fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "table.csv").write_text(text)
+    words = ["scores", "import", str(tmp_path / "table.csv"), "--run", "x", "--values", "a", *more]
+    assert main([*words, "--store", str(tmp_path / "store")]) == 2
+    assert re.search(fault, capsys.readouterr().err)

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tracekit._patterns import SECRETS
 from tracekit.errors import UsageError
 from tracekit_evaluators import Evidence, MissingInput, NotApplicable, Score, Subject, load_judge
+from tracekit_evaluators.judges import leaks
 from tracekit_evaluators.judges.leaks import shannon
 
 CARD, IBAN = "4111 1111 1111 1111", "DE89 3704 0044 0532 0130 00"
@@ -199,3 +201,41 @@ def test_a_policy_of_tool_calls(subject) -> None:
     )
     with pytest.raises(UsageError, match="has no rule 'never'"):
         load_judge({"use": "excessive_agency", "policy": {"x": {"never": 1}}})
+
+
+_SAID = st.sampled_from(
+    [
+        "sk-",
+        "sk-ant-abcdefghij0123456789",
+        "basic",
+        "Basic dXNlcjpwYXNzd29yZA==",
+        "password",
+        ": ",
+        "=",
+        "k3J9x0Qz81Lm",
+        "\n",
+        "Bearer",
+        "abcdefghijk1mnop",
+        "https://ann:",
+        "@host",
+        "?api_key=",
+        "AKIA0123456789ABCDEF",
+        "eyJhbGciOi.eyJzdWIiOiI.x",
+        "-----BEGIN PRIVATE KEY-----",
+        "-----END",
+        "x",
+        " ",
+        "ghp_" + "a1" * 18,
+        "client_secret",
+        "my token=",
+        "İ",
+        "ß",
+    ]
+)
+
+
+@given(st.lists(st.lists(_SAID, max_size=6).map("".join), min_size=1, max_size=5))
+def test_looking_for_secrets_in_all_texts_at_once_loses_none(texts: list[str]) -> None:
+    patterns, named = leaks._likely(texts)
+    quick = [list(leaks._secrets(text, 3.0, patterns, named=named)) for text in texts]
+    assert quick == [list(leaks._secrets(text, 3.0, SECRETS, named=True)) for text in texts]

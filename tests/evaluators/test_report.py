@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tracekit.cli import main
 from tracekit_collector.store import Store
-from tracekit_evaluators.report import differing, html_report, library, packing, scatters, text, waterfall
+from tracekit_evaluators.report import differing, folding, html_report, library, packing, scatters, text, waterfall
 from tracekit_evaluators.report.packing import unpacked
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -30,7 +30,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-@pytest.mark.parametrize("module", [text, waterfall, packing, differing, scatters])
+@pytest.mark.parametrize("module", [text, waterfall, packing, differing, folding, scatters])
 def test_examples_in_docstrings_hold(module: object) -> None:
     assert doctest.testmod(module).failed == 0
 
@@ -67,7 +67,8 @@ def test_the_same_store_and_arguments_give_the_same_bytes(store: Store, tmp_path
 
 
 def test_the_policy_allows_this_style_and_this_script_and_nothing_else(store: Store) -> None:
-    page = Page(html_report(store, two_runs(store)[1]))
+    thirty = [span(n, case_id=str(n)) for n in range(1, 31)]
+    page = Page(html_report(store, kept(store, "run", thirty, [score(n, 1.0) for n in range(1, 31)])))
     policy = next(given["content"] for tag, given in page.tags if given.get("http-equiv") == "Content-Security-Policy")
     rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
     assert rules["default-src"] == "'none'"

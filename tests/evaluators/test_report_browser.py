@@ -3,132 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
-import json
 import os
+import re
 import shutil
 import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tracekit_collector.store import Store
+from tracekit_evaluators.calibration import calibrate
 from tracekit_evaluators.report import html_report
+from tracekit_evaluators.report.folding import elements
 
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
+sys.path.insert(0, str(Path(__file__).parent))
+from _browser import CHROMIUM, Browser
+from _reports import rich_labels, rich_runs
+
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tracekit-tests"
-QUIET = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-extensions",
-    "--disable-dev-shm-usage",
-    "--remote-debugging-pipe",
-)
-
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium on PATH (Debian: chromium)"),
     pytest.mark.slow,
 ]
-
-
-class Browser:
-    """A headless Chromium, spoken to by its debugging pipe."""
-
-    def __init__(self, folder: Path) -> None:
-        theirs_in, self._out = os.pipe()
-        self._in, theirs_out = os.pipe()
-        wrapped = f'exec "$0" "$@" 3</dev/fd/{theirs_in} 4>/dev/fd/{theirs_out}'
-        self._process = subprocess.Popen(
-            ["/bin/sh", "-c", wrapped, str(CHROMIUM), *QUIET, f"--user-data-dir={folder}"],
-            pass_fds=(theirs_in, theirs_out),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        os.close(theirs_in)
-        os.close(theirs_out)
-        self._numbers = itertools.count(1)
-        self._buffer = b""
-        self.events: list[dict[str, Any]] = []
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
-
-    _session: str | None = None
-
-    def call(self, method: str, **parameters: object) -> dict[str, Any]:
-        number = next(self._numbers)
-        message: dict[str, object] = {"id": number, "method": method, "params": parameters}
-        if self._session is not None:
-            message["sessionId"] = self._session
-        os.write(self._out, json.dumps(message).encode() + b"\0")
-        while True:
-            found = self._read()
-            if found.get("id") == number:
-                assert "error" not in found, found
-                return found["result"]
-            self.events.append(found)
-
-    def load(self, url: str) -> None:
-        self.events.clear()
-        self.call("Page.navigate", url=url)
-        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
-            self.events.append(self._read())
-
-    def open(self, path: Path, *, fragment: str = "") -> None:
-        self.load("about:blank")  # from one fragment of a page to another is no load
-        self.load(path.as_uri() + fragment)
-        self.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-
-    def run(self, expression: str) -> Any:
-        found = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in found, found
-        return found["result"].get("value")
-
-    def press(self, key: str) -> None:
-        code = {"Enter": 13, "Escape": 27, "End": 35, "ArrowLeft": 37, "ArrowRight": 39, "ArrowDown": 40}.get(key, 0)
-        typed = {"text": "\r" if key == "Enter" else key} if code in {0, 13} else {}
-        for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, **typed)
-
-    def complaints(self) -> list[dict[str, Any]]:
-        """Console messages, log entries (the policy's violations among them) and uncaught exceptions."""
-        wanted = ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded")
-        return [event for event in self.events if event["method"] in wanted]
-
-    def requests(self) -> list[str]:
-        sent = [event for event in self.events if event["method"] == "Network.requestWillBeSent"]
-        return [event["params"]["request"]["url"] for event in sent]
-
-    def close(self) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        os.close(self._in)
-        os.close(self._out)
-
-    def _read(self) -> dict[str, Any]:
-        while b"\0" not in self._buffer:
-            part = os.read(self._in, 1 << 16)
-            assert part, "the browser went away"
-            self._buffer += part
-        message, _, self._buffer = self._buffer.partition(b"\0")
-        return json.loads(message)
 
 
 @pytest.fixture(scope="module")
@@ -300,9 +199,11 @@ def test_the_worst_cases_read_without_javascript_and_come_back_on_paper(browser:
     try:
         browser.load(page.as_uri())
         root = browser.call("DOM.getDocument")["root"]["nodeId"]
-        for selector, count in ((".worst .case", 20), (".scores .whisker circle", 1), ("#app[hidden]", 1)):
+        for selector, count in ((".worst .case", 20), (".scores .whisker .point", 1), ("#app[hidden]", 1)):
             found = browser.call("DOM.querySelectorAll", nodeId=root, selector=selector)
             assert len(found["nodeIds"]) == count
+        every = browser.call("DOM.querySelectorAll", nodeId=root, selector="*")
+        assert len(every["nodeIds"]) < 1500
     finally:
         browser.call("Emulation.setScriptExecutionDisabled", value=False)
     browser.open(page)
@@ -356,6 +257,85 @@ def test_a_list_of_ten_thousand_cases_holds_only_the_rows_in_view(browser: Brows
     browser.press("End")
     assert browser.run("document.querySelector('.row.at').dataset.case") == "c9999"
     assert browser.run("document.querySelectorAll('.room .row').length") < 60
+
+
+@pytest.fixture(scope="module")
+def rich(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four scores, two tries a case, slices, three versions, a calibrated judge."""
+    folder = tmp_path_factory.mktemp("rich")
+    path = folder / "rich.html"
+    with Store.open(folder / "store") as store:
+        baseline, run = rich_runs(store, 400)
+        calibrate(store, run.id, labels=str(rich_labels(baseline, run, folder, store)), score="correct")
+        path.write_text(html_report(store, run, baseline=baseline), encoding="utf-8")
+    return path
+
+
+ELEMENTS = "document.getElementsByTagName('*').length"
+
+
+def test_a_report_of_everything_stays_small_before_and_after_a_filter(browser: Browser, rich: Path) -> None:
+    assert rich.stat().st_size < 5_000_000
+    assert elements(re.sub(r"<(style|script)>.*?</\1>", "", rich.read_text(), flags=re.DOTALL)) < 1500
+    browser.open(rich)
+    browser.run(READY)
+    assert browser.run(ELEMENTS) < 1500
+    browser.run("document.querySelector('#search').value = 'refund'")
+    browser.run("document.querySelector('#search').dispatchEvent(new Event('input'))")
+    browser.run(DRAWN)
+    assert browser.run("document.querySelectorAll('#drawn [data-chart]').length") >= 4
+    assert browser.run(ELEMENTS) < 1500
+    assert browser.complaints() == []
+
+
+def test_what_is_folded_is_made_when_it_is_opened(browser: Browser, rich: Path) -> None:
+    browser.open(rich)
+    browser.run(READY)
+    rows = "document.querySelectorAll('#slices tbody tr').length"
+    before = browser.run(rows)
+    browser.run("document.querySelector('#slices .folded summary').click()")
+    browser.run(f"(async () => {{ while ({rows} === {before}) await new Promise(requestAnimationFrame); }})()")
+    assert browser.run(rows) == browser.run(
+        "Number(document.querySelector('#slices .count').textContent.match(/\\d+/)[0])"
+    )
+    drawn = "document.querySelector('#slices .folded .whisker .reach').getBoundingClientRect().width > 1"
+    assert browser.run(drawn) is True
+
+
+def test_a_bar_of_a_chart_lists_its_cases_by_pointer_and_by_keys(browser: Browser, rich: Path) -> None:
+    browser.open(rich)
+    browser.run(READY)
+    failed = "[...document.querySelectorAll('[data-column] th button')].find((each) => each.textContent === 'failed')"
+    browser.run(f"{failed}.click()")
+    assert browser.run("document.querySelector('#picked').textContent") == "correct: failed ✕"
+    assert browser.run("location.hash") == "#bar=0.1"
+    ends = "[...document.querySelectorAll('.room .row .c:nth-child(4)')].map((each) => each.textContent.slice(0, 3))"
+    assert set(browser.run(ends)) <= {"0/2", "1/2"}
+    browser.run("document.querySelector('#picked').click()")
+    assert browser.run("document.querySelector('#found').textContent") == ""
+    browser.run("document.querySelector('[data-column] .histogram').focus()")
+    for key in ("End", "ArrowLeft", "Enter"):
+        browser.press(key)
+    label = browser.run("document.querySelector('.histogram').getAttribute('aria-valuetext')")
+    assert browser.run("document.querySelector('#picked').title") == f"grade: {label.partition(':')[0]}"
+    listed = int(browser.run("document.querySelector('#found').textContent").split()[0])
+    tries = int(label.partition(": ")[2].partition(",")[0])
+    assert tries / 2 <= listed <= tries
+    browser.press("Enter")
+    assert browser.run("document.querySelector('#picked').hidden") is True
+
+
+def test_a_correction_that_expired_since_the_page_was_written_is_taken_out(browser: Browser, rich: Path) -> None:
+    said = "document.querySelector('tr.people').textContent"
+    browser.open(rich)
+    browser.run(READY)
+    assert "counts until" in browser.run(said)
+    late = rich.with_name("late.html")
+    late.write_text(re.sub('data-expires="[^"]+"', 'data-expires="2020-01-01"', rich.read_text()))
+    browser.open(late)
+    browser.run(READY)
+    assert "expired on 2020-01-01" in browser.run(said)
+    assert "pt" not in browser.run(said).replace("people", "")
 
 
 def test_dark_mode_follows_the_system_and_the_key(browser: Browser, page: Path) -> None:
@@ -446,7 +426,7 @@ def test_hostile_content_runs_nothing(browser: Browser, tmp_path: Path) -> None:
         row = {"run_id": run.id, "score_id": "1", "trace_id": f"{1:032x}", "case_id": attack, "name": attack}
         row |= {"value_type": "label", "label": attack, "status": "scored", "explanation": attack, "judge": attack}
         scored = {**row, "value_type": "bool", "value": 1.0, "label": None, "name": f"right {attack}"}
-        others = [{**scored, "score_id": f"2{case}", "case_id": f"calm {case}", "trace_id": None} for case in range(3)]
+        others = [{**scored, "score_id": f"2{case}", "case_id": f"calm {case}", "trace_id": None} for case in range(30)]
         store.append("scores", [row, {**scored, "score_id": "3"}, *others])
         target = tmp_path / "hostile.html"
         target.write_text(html_report(store, store.catalog.runs.find(run.id)), encoding="utf-8")

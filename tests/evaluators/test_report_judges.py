@@ -14,8 +14,9 @@ import pytest
 
 from tracekit.cli import main
 from tracekit_collector.store import Store
+from tracekit_evaluators import Run
 from tracekit_evaluators.calibration import calibrate
-from tracekit_evaluators.report import build_report, html_report, library, raster, scatters
+from tracekit_evaluators.report import build_report, html_report, library, markdown, raster, scatters
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _reports import Page, kept, noise, score, span, two_runs
@@ -41,7 +42,7 @@ def labelled(folder: Path, agreeing: int) -> str:
 
 
 def forty(store: Store, name: str = "run", digest: str = DIGEST) -> object:
-    scores = [score(n, float(n % 2 == 0), judge_digest=digest, source="llm") for n in range(1, 41)]
+    scores = [score(n, float(n % 2 == 0), judge_digest=digest, source="llm", case_id=str(n)) for n in range(1, 41)]
     return kept(store, name, [span(n, case_id=str(n)) for n in range(1, 41)], scores)
 
 
@@ -96,6 +97,35 @@ def test_a_calibration_that_ended_before_the_run_has_expired(store: Store, tmp_p
     [card] = build_report(store, late).judges
     assert (card.state, card.tone, card.expires) == ("expired", "", "")
     assert "before this run ended: measure it again." in card.told
+
+
+def test_what_people_would_say_stands_beside_the_judges_numbers_until_the_judge_changes(
+    store: Store, tmp_path: Path
+) -> None:
+    run = forty(store)
+    calibrate(store, "run", labels=labelled(tmp_path, 38), random=True)
+    report = build_report(store, run)
+    people = report.scores[0].people
+    assert people is not None
+    assert (report.scores[0].value, people.value) == ("50.0 %", "50.0 %")
+    assert people.method == "Student t, all items are labelled"
+    assert people.expires == report.judges[0].expires
+    assert "as people would say" in Page(html_report(store, run)).said
+    told = markdown(report)
+    assert "| correct, as people would say | 50.0 % |" in told
+    assert "correct, as people would say" in Run.find(store, "run")._repr_html_()
+    changed = build_report(store, forty(store, "later", "e" * 64))
+    assert changed.scores[0].people is None
+    assert any("its judge has changed since it was calibrated" in note for note in changed.notes)
+
+
+def test_the_difference_that_people_would_see_stands_below_the_judges(store: Store, tmp_path: Path) -> None:
+    baseline, run = forty(store, "before"), forty(store, "after")
+    calibrate(store, "after", labels=labelled(tmp_path, 38), random=True)
+    people = build_report(store, run, baseline=baseline).scores[0].people
+    assert people is not None
+    assert (people.baseline, people.difference) == (people.value, "0.0 pt")
+    assert "correct, as people would say" in Run.find(store, "after").against("before")._repr_html_()
 
 
 def tooled(store: Store, name: str, refunds: float, searches: float, *, mix: int) -> object:
@@ -188,9 +218,11 @@ def test_the_vendored_library_is_what_was_published() -> None:
         assert version in (library.FOLDER / "VENDOR.md").read_text()
 
 
-def test_a_small_page_leaves_the_library_out(store: Store) -> None:
-    spans = [span(n, case_id=str(n), input=noise(n, 200)) for n in range(1, 5)]
-    run = kept(store, "run", spans, [score(n, 1.0) for n in range(1, 5)])
+def test_a_small_page_and_one_of_few_cases_leave_the_library_out(store: Store) -> None:
+    spans = [span(n, case_id=str(n), input=noise(n, 200)) for n in range(1, 31)]
+    run = kept(store, "run", spans, [score(n, 1.0) for n in range(1, 31)])
+    few = Page(html_report(store, kept(store, "few", spans[:29], [score(n, 1.0) for n in range(1, 30)])))
+    assert [name for name in few.data if name.startswith("library")] == []
     small, whole = (Page(html_report(store, run, max_bytes=size)) for size in (999_999, 5_000_000))
     assert [name for name in small.data if name.startswith("library")] == []
     assert [name for name in whole.data if name.startswith("library")] == ["library-0", "library-1"]

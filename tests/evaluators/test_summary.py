@@ -7,11 +7,14 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracekit_evaluators import summary
+from tracekit_evaluators._weights import weighted_mean
+from tracekit_evaluators.clustering import Facts
 from tracekit_evaluators.summary import summarise
 
 
@@ -148,3 +151,36 @@ def test_metrics_are_json_whatever_the_rows(given_rows: list[tuple[str, str | No
     metrics = summarise(made)
     json.dumps(metrics, allow_nan=False)
     assert all({"value", "low", "high", "n", "mean", "method"} <= set(metric) for metric in metrics.values())
+
+
+def test_cases_count_as_much_as_their_dataset_says() -> None:
+    rows = [
+        {"name": "ok", "case_id": case, "trace_id": f"{case}{at}", "status": "scored", "value_type": "bool", "value": v}
+        for case, values in {"a": (1.0, 1.0), "b": (0.0, 1.0), "c": (0.0, 0.0)}.items()
+        for at, v in enumerate(values)
+    ]
+    weighted = Facts(cases={"a": {"weight": 3}, "b": {"weight": 1.0}, "c": {}})
+    metric = summarise(rows, weighted)["ok"]
+    assert metric["value"] == 0.7  # (3 x 1 + 1 x 0.5 + 1 x 0) / 5
+    assert metric["weighted"] is True
+    assert metric["method"] == "Wilson on 2.3 effective cases (weighted)"  # 5² / (9 + 1 + 1)
+    assert summarise(rows, Facts())["ok"]["value"] == 0.5
+    assert "weighted" not in summarise(rows, Facts(cases={"a": {"weight": 1}}))["ok"]
+    numbers = [{**row, "name": "size", "value_type": "number", "value": 10 * row["value"]} for row in rows]
+    size = summarise(numbers, weighted)["size"]
+    assert (size["value"], size["method"]) == (7.0, "weighted mean, delta method")
+    missing = [{**rows[0], "status": "judge_error", "value": None}, *rows[1:]]
+    assert summarise(missing, weighted)["ok"]["bounds"] == [0.4, 0.7]
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_an_interval_of_a_weighted_mean_holds_the_truth_as_often_as_it_says(share: bool) -> None:
+    generator = np.random.default_rng(11)
+    held = 0
+    for _ in range(400):
+        weights = generator.choice([1.0, 5.0], 120)
+        chance = np.where(weights > 1, 0.8, 0.4)  # what counts more passes oftener: Σ w·p / Σ w = 0.7333 of 0.6
+        values = (generator.random(120) < chance).astype(float) if share else generator.normal(chance, 0.3)
+        found = weighted_mean([[value] for value in values], weights=weights.tolist(), share=share)
+        held += found.low <= 2.2 / 3 <= found.high
+    assert 0.92 <= held / 400 <= 0.985

@@ -1,9 +1,9 @@
-"""Measures of texts against other people's: rapidfuzz, sacrebleu, rouge-score; and what must hold of any text."""
+"""Measures of texts against other people's: rapidfuzz, sacrebleu, rouge-score, jiwer; and what holds of any text."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tracekit_evaluators.texts import edits, overlap, reading
@@ -21,6 +21,17 @@ def test_edits_are_rapidfuzz(a: str, b: str) -> None:
     assert edits.ratio(a, b) == pytest.approx(rapidfuzz.distance.Levenshtein.normalized_similarity(a, b))
     assert edits.common(a, b) == rapidfuzz.distance.LCSseq.similarity(a, b)
     assert edits.jaro_winkler(a, b) == pytest.approx(rapidfuzz.distance.JaroWinkler.similarity(a, b))
+
+
+@settings(deadline=None)
+@given(sentences, sentences)
+def test_error_rates_are_jiwers(said: str, wanted: str) -> None:
+    jiwer = pytest.importorskip("jiwer")
+    ours, theirs = overlap.words(said), overlap.words(wanted)
+    assume(theirs)
+    assert edits.error_rate(ours, theirs) == pytest.approx(jiwer.wer(" ".join(theirs), " ".join(ours)))
+    a, b = "".join(ours), "".join(theirs)
+    assert edits.error_rate(a, b) == pytest.approx(jiwer.cer(b, a))
 
 
 @settings(deadline=None)  # the first one imports the oracle

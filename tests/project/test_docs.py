@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import shlex
+import signal
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -32,12 +35,13 @@ def blocks(page: Path) -> list[Block]:
     return [Block(found[1], found[2], text[: found.start()].count("\n") + 1) for found in _BLOCK.finditer(text)]
 
 
-def run(block: Block, folder: Path) -> subprocess.CompletedProcess[str]:
+def run(block: Block, folder: Path, port: int) -> subprocess.CompletedProcess[str]:
     scripts = Path(sys.executable).parent
     environment = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}", "NO_COLOR": "1"}
     words = [sys.executable, "-c"] if block.language == "python" else ["sh", "-eu", "-c"]
+    text = block.text.replace("8000", str(port))  # which somebody else may have taken
     return subprocess.run(
-        [*words, block.text], cwd=folder, env=environment, capture_output=True, text=True, timeout=50, check=False
+        [*words, text], cwd=folder, env=environment, capture_output=True, text=True, timeout=50, check=False
     )
 
 
@@ -46,15 +50,22 @@ def run(block: Block, folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
 def test_what_a_page_shows_runs(page: Path, tmp_path: Path) -> None:
     """The blocks of one page that are marked `run` go one after the other, in one empty folder."""
-    for block in blocks(page):
-        done = run(block, tmp_path)
-        place = f"{page.relative_to(ROOT)}:{block.line}"
-        assert done.returncode == 0, f"{place}\n{block.text}\n{done.stdout}{done.stderr}"
-        assert "Traceback" not in done.stderr, f"{place}\n{done.stderr}"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    try:
+        for block in blocks(page):
+            done = run(block, tmp_path, port)
+            place = f"{page.relative_to(ROOT)}:{block.line}"
+            assert done.returncode == 0, f"{place}\n{block.text}\n{done.stdout}{done.stderr}"
+            assert "Traceback" not in done.stderr, f"{place}\n{done.stderr}"
+    finally:
+        for started in tmp_path.glob("*.pid"):  # where a block failed, nobody has stopped what runs beside the page
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(started.read_text()), signal.SIGTERM)
 
 
 def test_pages_that_teach_have_blocks_that_run() -> None:
-    taught = {"README.md", "start.md", "store.md", "evaluate.md"}
+    taught = {"README.md", "start.md", "store.md", "evaluate.md", "ship.md"}
     assert taught <= {page.name for page in PAGES if blocks(page)}
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -13,6 +14,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
+from tracekit import _wire
 from tracekit._redacted import redact_request
 from tracekit._wire import SpanEncoder, taken
 from tracekit.redaction import Redactor, redactor
@@ -61,6 +63,7 @@ def _in(context: SpanContext) -> Any:
     return set_span_in_context(NonRecordingSpan(sampled))
 
 
+@settings(deadline=None)  # what it takes the first time says more of the machine
 @given(st.data(), st.sampled_from([None, "keys,secrets", "keys,patterns"]))
 def test_the_bytes_say_what_the_sdks_encoder_says(data: st.DataObject, rules: str | None) -> None:
     kept = _Kept()
@@ -160,6 +163,34 @@ def test_what_most_spans_say_is_remembered_within_bounds() -> None:
     assert sum(map(len, encoder._attributes.values())) < 2 << 20
 
 
+def test_what_waits_is_nothing_for_the_garbage_collector() -> None:
+    kept = _Kept()
+    provider = TracerProvider()
+    provider.add_span_processor(kept)
+    with provider.get_tracer("a").start_as_current_span("step", attributes={"said": "hello", "count": 2}):
+        pass
+    row = taken(kept.spans[0])
+    gc.collect()
+    assert not gc.is_tracked(row)
+    assert row[-2:] == ("hello", 2)
+
+
+def test_steps_beyond_those_that_are_numbered_go_out_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_wire, "_SHAPES", 0)
+    monkeypatch.setattr(_wire, "_latest", {})
+    kept = _Kept()
+    provider = TracerProvider(resource=Resource({"service.name": "one"}))
+    provider.add_span_processor(kept)
+    tracer = provider.get_tracer("a")
+    with tracer.start_as_current_span("root") as root:
+        tracer.start_span("child", attributes={"said": "hello"}).end()
+        root.set_status(Status(StatusCode.ERROR, "no"))
+    rows = [taken(span) for span in kept.spans]
+    assert rows[0][0] is provider.resource
+    ours = ExportTraceServiceRequest.FromString(SpanEncoder(None).request(rows))
+    assert _flat(ours) == _flat(encode_spans(kept.spans))
+
+
 def test_a_row_with_a_link_says_what_the_sdks_encoder_says_of_such_a_span() -> None:
     kept = _Kept()
     provider = TracerProvider(resource=Resource({"service.name": "one"}))
@@ -170,8 +201,8 @@ def test_a_row_with_a_link_says_what_the_sdks_encoder_says_of_such_a_span() -> N
     with_link, without = kept.spans
     row = list(taken(without))
     assert with_link.context is not None
-    row[2:4] = with_link.context.trace_id, with_link.context.span_id
-    row[7:9] = with_link.start_time, with_link.end_time
+    row[1:3] = with_link.context.trace_id, with_link.context.span_id
+    row[6:8] = with_link.start_time, with_link.end_time
     found = redactor("keys,secrets")
     ours = ExportTraceServiceRequest.FromString(SpanEncoder(found).request([(*row, (7, 8, told))]))
     assert _flat(ours) == _flat(_by_messages([with_link], found))

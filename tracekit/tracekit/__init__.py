@@ -13,12 +13,14 @@ from tracekit._labels import metadata, tags
 from tracekit._records import register_agent, score
 from tracekit._spans import Span, current_span, span, trace_id
 from tracekit.instrumentation import instrument
+from tracekit.prompts import Prompt, prompt
 from tracekit.propagation import carry, extract, inject
 from tracekit.sampling import keep
 from tracekit.tracking import Run, current_run, run
 
 __all__ = [
     "Attachment",
+    "Prompt",
     "Run",
     "Span",
     "agent",
@@ -35,6 +37,7 @@ __all__ = [
     "keep",
     "llm",
     "metadata",
+    "prompt",
     "register_agent",
     "retriever",
     "run",

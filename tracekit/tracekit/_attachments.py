@@ -183,10 +183,10 @@ def _described(source: BinaryIO, kind: str, size: int, *, keep: bool) -> Descrip
         return {"type": kind, "bytes": size}
     keep = keep and runtime.artifacts is not None
     if keep and runtime.redactor is not None:
-        is_text = _is_text(source)
-        if is_text and size > _LARGEST_TEXT:
+        readable = is_text(source)
+        if readable and size > _LARGEST_TEXT:
             keep = False  # the trace has its digest
-        elif is_text:
+        elif readable:
             before = source.read().decode()
             source.seek(0)
             seen = str(runtime.redactor.text(before))
@@ -197,7 +197,7 @@ def _described(source: BinaryIO, kind: str, size: int, *, keep: bool) -> Descrip
     return {"type": kind, "sha256": _written(source, keep=keep), "bytes": size}
 
 
-def _is_text(source: BinaryIO) -> bool:
+def is_text(source: BinaryIO) -> bool:
     """Whether a file holds nothing but UTF-8 text; it is at its beginning again."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:

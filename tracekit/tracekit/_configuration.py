@@ -124,6 +124,7 @@ def init(
         keeps = not target and settings.switch("attachments")
         runtime.artifacts = settings.store_path(store).absolute() / "artifacts" if keeps else None
         runtime.redactor = rules
+        runtime.destination, runtime.headers = target or settings.store_path(store).absolute(), headers
         _end_well()
         if settings.switch("handle_sigterm") if handle_sigterm is None else handle_sigterm:
             from tracekit import _sigterm  # noqa: PLC0415 - as above
@@ -172,6 +173,8 @@ def flush(timeout: float = 10.0) -> bool:
         True
     """
     deadline = time.monotonic() + timeout
+    if runtime.gathered is not None:
+        runtime.gathered()
     lines = list(runtime.lines.values())
     flushed = [line.batch.flush(max(0.0, deadline - time.monotonic())) for line in lines]
     settled = [line.outlet.settle(deadline) for line in lines]
@@ -193,6 +196,8 @@ def shutdown(timeout: float | None = None) -> bool:
 
 
 def _stop(timeout: float | None) -> bool:
+    if runtime.gathered is not None:
+        runtime.gathered()
     runtime.tracer, runtime.logger, runtime.started = None, None, True
     if runtime.relay is not None:
         runtime.relay.batch, runtime.relay.active = None, False

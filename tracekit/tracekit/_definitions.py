@@ -87,6 +87,21 @@ def definition_text(function: Callable[..., Any], name: str) -> str:
         return to_json([{"type": "function", "name": name}])
 
 
+def schema_of(annotation: Any) -> Schema:
+    """The JSON Schema of an annotation; `{}` where it says nothing that JSON Schema could.
+
+    Example:
+        >>> schema_of(list[int])
+        {'type': 'array', 'items': {'type': 'integer'}}
+    """
+    return _schema(annotation, 0) if annotation is not None else {"type": "null"}
+
+
+def annotations_of(function: Any) -> dict[str, Any]:
+    """The annotations of a function, or of what is called of an object, resolved as far as they can be."""
+    return _hints(function)
+
+
 def _parameters(function: Callable[..., Any], told: Any, described: Mapping[str, str]) -> Schema:
     try:
         found = list(inspect.signature(function).parameters.values())

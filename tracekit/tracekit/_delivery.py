@@ -12,17 +12,20 @@ from typing import Any, Protocol
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.trace import TraceFlags
 
 from tracekit import _guard
 from tracekit import attributes as names
 from tracekit._batch import Batch
 from tracekit._identity import facts
+from tracekit._prompt_links import is_call, links
 from tracekit._wire import taken
 from tracekit.errors import SettingError
 from tracekit.inbox import Signal
 from tracekit.sampling import TailSampler
 
 SCOPE = "tracekit"
+_SAMPLED = TraceFlags.SAMPLED
 
 
 class Outlet(Protocol):
@@ -62,8 +65,13 @@ def batch_for(outlet: Outlet, name: str) -> Batch[Any]:
 
 
 def _size(item: Any) -> int:
-    attributes = item[-2] if type(item) is tuple else getattr(item, "attributes", None) or {}
-    return 200 + sum(len(value) if isinstance(value, str) else 16 for value in attributes.values())
+    if type(item) is not tuple and type(body := getattr(getattr(item, "log_record", item), "body", None)) is bytes:
+        return 200 + len(body)
+    if type(item) is not tuple:
+        values = (getattr(item, "attributes", None) or {}).values()
+    else:
+        values = item if type(item[0]) is int else item[9].values()
+    return 200 + sum(len(value) if isinstance(value, str) else 16 for value in values)
 
 
 def signal_url(endpoint: str, signal: Signal) -> str:
@@ -113,8 +121,11 @@ class Relay(SpanProcessor):
         if not self.active or (span.instrumentation_scope is not None and span.instrumentation_scope.name == SCOPE):
             return
         try:
-            inside = {**self.extra, **facts(get_current() if parent_context is None else parent_context)}
+            context = get_current() if parent_context is None else parent_context
+            inside = {**self.extra, **facts(context)}
             known = span.attributes or {}
+            if is_call(known):
+                inside.update(links(context))
             if names.AGENT_NAME in known:
                 inside.pop(names.AGENT_VERSION, None)  # the version is our agent's, and this is another one
             span.set_attributes({key: value for key, value in inside.items() if key not in known})
@@ -130,7 +141,7 @@ class Relay(SpanProcessor):
                     self.sampler.ended(span)
                 except Exception:  # noqa: BLE001 - never into the code that ends a span
                     _guard.fault("sampling a span")
-        elif batch is not None and span.context is not None and span.context.trace_flags.sampled:
+        elif batch is not None and (context := span.context) is not None and context.trace_flags & _SAMPLED:
             batch.put(taken(span))
 
     def put(self, span: ReadableSpan) -> None:

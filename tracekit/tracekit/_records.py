@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -16,10 +16,17 @@ from tracekit._runtime import runtime
 from tracekit._spans import detached
 
 if TYPE_CHECKING:
-    from tracekit.agent_version import AgentVersionInfo, Code
+    from tracekit.agent_version import AgentVersionInfo, Code, Tool
 
 Source = Literal["code", "llm", "human", "environment", "user"]
 Direction = Literal["maximize", "minimize", "neutral"]
+_GIVEN = {
+    "entry_point": names.VERSION_ENTRY_POINT,
+    "tools": names.VERSION_TOOLS,
+    "models": names.VERSION_MODELS,
+    "python": names.VERSION_PYTHON,
+    "signature": names.VERSION_SIGNATURE,
+}
 
 
 def score(
@@ -88,6 +95,11 @@ def register_agent(
     prompts: Mapping[str, object] | None = None,
     code: Mapping[str, object] | Code | Iterable[Code] | None = None,
     dependencies: Mapping[str, str] | Iterable[str] | None = None,
+    entry_point: str | Callable[..., Any] | None = None,
+    tools: Iterable[Tool] | None = None,
+    models: Iterable[str] | None = None,
+    python: str | None = None,
+    signature: Mapping[str, object] | None = None,
     alias: str | None = None,
 ) -> AgentVersionInfo:
     """Register the agent version that this process runs; the spans that follow carry its name and label.
@@ -99,13 +111,20 @@ def register_agent(
         prompts: Its prompts, by name.
         code: Functions, classes, modules, files or folders whose source counts; the git state when not given.
         dependencies: Versions of what it uses; every installed distribution when not given.
-        alias: A movable name, such as `production`, that is to point at this version.
+        entry_point: What is called to run it: `module:callable`, or the callable. This and what follows counts where it
+            is given.
+        tools: Its tools: functions, or definitions as models are given them.
+        models: Names of its models.
+        python: The Python that it runs on, such as `3.11`.
+        signature: JSON schemas of `input` and `output`.
+        alias: A movable name, such as `staging`, that is to point at this version; an alias with a policy stays.
 
     Returns:
         The version with its digest: the same inputs have the same digest.
 
     Raises:
-        UsageError: The code has no source to be found, or a dependency is not installed.
+        UsageError: The code has no source to be found, a dependency is not installed, the entry point is no
+            `module:callable`, or two tools have one name.
 
     Example:
         >>> register_agent("bot", version="1.2", code={"commit": "4f2a"}, dependencies={}).label
@@ -114,7 +133,17 @@ def register_agent(
     from tracekit.agent_version import describe  # noqa: PLC0415 - keeps `import tracekit` quick
 
     found = describe(
-        name, version=version, parameters=parameters, prompts=prompts, code=code, dependencies=dependencies
+        name,
+        version=version,
+        parameters=parameters,
+        prompts=prompts,
+        code=code,
+        dependencies=dependencies,
+        entry_point=entry_point,
+        tools=tools,
+        models=models,
+        python=python,
+        signature=signature,
     )
     runtime.start()
     identity = {**runtime.identity, names.AGENT_NAME: clean_text(name), names.AGENT_VERSION: clean_text(found.label)}
@@ -130,6 +159,8 @@ def register_agent(
         names.VERSION_PROMPTS: to_json(found.prompts, limit=1 << 20),
         names.VERSION_DEPENDENCIES: to_json(found.dependencies, limit=1 << 20),
     }
+    for key, value in found.given().items():
+        attributes[_GIVEN[key]] = clean_text(value) if isinstance(value, str) else to_json(value, limit=1 << 20)
     if alias is not None:
         attributes[names.VERSION_ALIAS] = clean_text(alias)
     if runtime.tracer is not None:

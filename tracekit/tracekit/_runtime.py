@@ -69,6 +69,9 @@ class Runtime:
         provider: Whose spans we take.
         join: Moves what is in force to another provider, when somebody sets theirs after us.
         baggage: Whether session and user go to other services; `None` until somebody asks.
+        destination: The local store's folder, or an endpoint's URL; `None` until somebody configures.
+        headers: Headers for the endpoint that `init` was given.
+        gathered: Emits what tracked runs hold back to send together; `None` while there is no run.
     """
 
     tracer: trace.Tracer | None = None
@@ -88,6 +91,9 @@ class Runtime:
     provider: Any = None
     join: Callable[[Any], None] | None = None
     baggage: bool | None = None
+    destination: Path | str | None = None
+    headers: Mapping[str, str] | None = None
+    gathered: Callable[[], None] | None = None
     lock: Any = field(default_factory=threading.RLock)
 
     def now(self) -> int | None:
@@ -108,13 +114,14 @@ class Runtime:
                         self.started = True
         return self.tracer
 
-    def emit(self, event: str, attributes: Mapping[str, Any], context: Context) -> None:
+    def emit(self, event: str, attributes: Mapping[str, Any], context: Context, *, body: bytes | None = None) -> None:
         """Send a record; one that cannot be sent is counted and logged.
 
         Args:
             event: The record's event name.
             attributes: What it says.
             context: Holds the span that it belongs to.
+            body: What it holds that is no text; nothing redacts it.
         """
         self.start()
         if self.sink is not None:
@@ -130,6 +137,7 @@ class Runtime:
                     timestamp=time.time_ns() if now is None else now,
                     context=context,
                     severity_number=SeverityNumber.INFO,
+                    body=body,
                     attributes=dict(attributes),
                     event_name=event,
                 )

@@ -18,6 +18,7 @@ from tracekit import _content, _guard
 from tracekit import attributes as names
 from tracekit._capture import clean_text
 from tracekit._identity import facts, leave
+from tracekit._prompt_links import links
 from tracekit._runtime import runtime
 from tracekit.attributes import OPERATION_OF_STEP, STEP_KINDS, StepKind
 from tracekit.errors import UsageError
@@ -222,7 +223,8 @@ class Span:
         if tracer is None:
             return
         current = otel_context.get_current()
-        attributes = {**runtime.identity, **facts(current), **static_attributes(self._kind, self._name)}
+        used = links(current) if self._kind == "llm" else {}
+        attributes = {**runtime.identity, **facts(current), **used, **static_attributes(self._kind, self._name)}
         if self._kind == "agent":
             claim_agent(attributes, self._name, explicit=True, version=None)
         if self._input is not _NOTHING and runtime.capture:

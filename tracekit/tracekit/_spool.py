@@ -154,10 +154,11 @@ def spool_folder(given: str | None, url: str, headers: Mapping[str, str]) -> Pat
     """
     said = "\n".join([url, *(f"{key}: {value}" for key, value in sorted(headers.items()))])
     digest = hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
-    return (Path(given).absolute() if given else _cache_folder() / "tracekit" / "spool") / digest
+    return (Path(given).absolute() if given else cache_folder() / "tracekit" / "spool") / digest
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """The user's folder for what can be made again."""
     if os.environ.get("XDG_CACHE_HOME"):
         return Path(os.environ["XDG_CACHE_HOME"])
     if sys.platform == "win32":

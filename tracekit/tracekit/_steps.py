@@ -10,7 +10,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -22,6 +22,7 @@ from tracekit import attributes as names
 from tracekit._capture import clean_text
 from tracekit._identity import facts, leave
 from tracekit._parameters import Parameters
+from tracekit._prompt_links import links
 from tracekit._returned import NOT_FOLLOWED, followed, sort_of
 from tracekit._runtime import runtime
 from tracekit._selection import Capture, selection
@@ -137,7 +138,8 @@ class Step:
     def _started(
         self, tracer: trace.Tracer, current: Context, args: Sequence[object], kwargs: Mapping[str, object]
     ) -> trace.Span:
-        attributes = {**runtime.identity, **facts(current), **self._attributes}
+        used = links(current) if self._kind == "llm" else {}
+        attributes = {**runtime.identity, **facts(current), **used, **self._attributes}
         name = self._span_name
         if self._kind == "agent":
             claim_agent(attributes, self._name, explicit=self._explicit, version=self._agent_version)
@@ -190,16 +192,17 @@ class Step:
             self._record(span, answer.output, answer)
 
     def _record(self, span: trace.Span, value: object, answer: Answer | None) -> None:
-        known: Mapping[str, AttributeValue] = getattr(span, "attributes", None) or {}
         found: dict[str, AttributeValue] = {} if answer is None else _content.facts(answer.facts)
+        content: dict[str, AttributeValue] = {}
         if self._keeps_output and runtime.capture:
             if self._process_output is not None:
                 value = processed(self._process_output, value, "process_output")
             elif answer is not None:
                 found[names.OUTPUT_MESSAGES] = _content.messages_text(answer.messages)
             content = _content.result(self._kind, value)
-            if names.OUTPUT not in known:
-                found = {**content, **found}
+        known = _said(span)
+        if content and names.OUTPUT not in known:
+            found = {**content, **found}
         if found:
             found = {key: item for key, item in found.items() if key not in known}
             span.set_attributes(_content.fitted(found, known))
@@ -213,6 +216,15 @@ class Step:
     def kind(self) -> str:
         """The step kind."""
         return self._kind
+
+
+def _said(span: trace.Span) -> Mapping[str, AttributeValue]:
+    """What a span says so far: a plain copy, because each look for what is not there costs the SDK an exception."""
+    said: Any = getattr(span, "attributes", None)
+    try:
+        return cast("Mapping[str, AttributeValue]", said.copy())
+    except AttributeError:  # none, or a mapping of another make
+        return said or {}
 
 
 def processed(hook: Hook, value: object, name: str) -> object:

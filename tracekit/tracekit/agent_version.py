@@ -118,7 +118,7 @@ def describe(
     facts = {
         "code": _plain(code if isinstance(code, Mapping) else code_state(code)),
         "parameters": _plain(parameters or {}),
-        "prompts": _plain(prompts or {}),
+        "prompts": _plain({key: _prompt(each) for key, each in (prompts or {}).items()}),
         "dependencies": _plain(_dependencies(dependencies)),
     }
     given: dict[str, Any] = {
@@ -208,6 +208,13 @@ def installed_distributions() -> dict[str, str]:
 
 def _plain(value: object) -> Any:
     return plain(value, limit=None)
+
+
+def _prompt(value: object) -> object:
+    """A prompt as a version keeps it: a registered one with its `name@number`."""
+    from tracekit.prompts import Prompt  # noqa: PLC0415 - it imports this module
+
+    return value.facts() if isinstance(value, Prompt) else value
 
 
 def _normalised(name: str) -> str:

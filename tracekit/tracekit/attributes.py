@@ -94,7 +94,13 @@ VERSION_CODE = "tracekit.agent.code"
 VERSION_PARAMETERS = "tracekit.agent.parameters"
 VERSION_PROMPTS = "tracekit.agent.prompts"
 VERSION_DEPENDENCIES = "tracekit.agent.dependencies"
+VERSION_ENTRY_POINT = "tracekit.agent.entry_point"  # a text, as VERSION_PYTHON; these five only where they were given
+VERSION_TOOLS = "tracekit.agent.tools"
+VERSION_MODELS = "tracekit.agent.models"
+VERSION_PYTHON = "tracekit.agent.python"
+VERSION_SIGNATURE = "tracekit.agent.signature"
 VERSION_ALIAS = "tracekit.agent.alias"  # a movable name that is to point at the version
+PRINCIPAL = "tracekit.principal"  # who sent it, as a collector's door knows them; never taken from a sender
 
 # One request and response of a served agent, as a log record; SESSION, USER, AGENT_NAME and AGENT_VERSION say whose.
 INFERENCE_EVENT = "tracekit.inference"
@@ -106,6 +112,27 @@ INFERENCE_TTFT_MS = "tracekit.inference.ttft_ms"  # until the response's first b
 INFERENCE_REQUEST = "tracekit.inference.request"
 INFERENCE_RESPONSE = "tracekit.inference.response"
 INFERENCE_METADATA = "tracekit.inference.metadata"  # a JSON text: method, path, sizes, how it ended
+
+# A tracked run, as log records that travel as spans do: each says what is new of the run that RUN names. Points and the
+# content of artifacts are in the records' bodies (see `tracekit.tracking.points`).
+RUN_EVENT = "tracekit.run"
+RUN_NAME = "tracekit.run.name"
+RUN_PARENT = "tracekit.run.parent"
+RUN_PARAMETERS = "tracekit.run.parameters"
+RUN_TAGS = "tracekit.run.tags"
+RUN_CODE = "tracekit.run.code"
+RUN_ENVIRONMENT = "tracekit.run.environment"
+RUN_COMMAND = "tracekit.run.command"
+RUN_SEED = "tracekit.run.seed"
+RUN_ERROR = "tracekit.run.error"
+RUN_ARTIFACTS = "tracekit.run.artifacts"
+RUN_WRITER = "tracekit.run.writer"  # which process says it, and whether its part of the run is open still
+RUN_POINTS_EVENT = "tracekit.run.points"
+RUN_POINTS_NAMES = "tracekit.run.points.names"
+RUN_CONTENT_EVENT = "tracekit.run.content"
+RUN_CONTENT_DIGEST = "tracekit.run.content.sha256"
+RUN_CONTENT_PART = "tracekit.run.content.part"
+RUN_CONTENT_PARTS = "tracekit.run.content.parts"
 
 # The server's span around such a request (OpenTelemetry's HTTP conventions).
 HTTP_METHOD = "http.request.method"

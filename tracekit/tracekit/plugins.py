@@ -24,6 +24,7 @@ GROUPS = (
     "tracekit.judges",
     "tracekit.models",
     "tracekit.reporters",
+    "tracekit.gates",
 )
 
 

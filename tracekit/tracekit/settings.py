@@ -42,7 +42,10 @@ SETTINGS: dict[str, Setting] = {
     for setting in (
         Setting("store", ("TRACEKIT_STORE",), ".tracekit", "The store's folder."),
         Setting(
-            "catalog", ("TRACEKIT_CATALOG",), None, "URL of a PostgreSQL catalog; without it, SQLite in the store."
+            "catalog",
+            ("TRACEKIT_CATALOG",),
+            None,
+            "URL of the catalog, such as postgresql+psycopg://USER@HOST/DATABASE; without it, where the store has it.",
         ),
         Setting(
             "endpoint",
@@ -53,6 +56,7 @@ SETTINGS: dict[str, Setting] = {
         Setting("project", ("TRACEKIT_PROJECT",), None, "The project that traces belong to."),
         Setting("agent", ("TRACEKIT_AGENT",), None, "The agent's name, put on every span of the process."),
         Setting("agent_version", ("TRACEKIT_AGENT_VERSION",), None, "The agent's version, put on every span."),
+        Setting("run_id", ("TRACEKIT_RUN_ID",), None, "The id of a run that `tracekit.run` takes part in."),
         Setting("environment", ("TRACEKIT_ENVIRONMENT",), None, "Where the process runs: production, staging, dev."),
         Setting("service", ("OTEL_SERVICE_NAME",), None, "The service's name."),
         Setting(
@@ -72,6 +76,12 @@ SETTINGS: dict[str, Setting] = {
         ),
         Setting("sample", ("TRACEKIT_SAMPLE",), None, "How many of the traces are delivered, from 0 to 1."),
         Setting("sample_errors", ("TRACEKIT_SAMPLE_ERRORS",), "0", "1 delivers every trace that has an error."),
+        Setting(
+            "environments",
+            ("TRACEKIT_ENVIRONMENTS",),
+            None,
+            "Where environments of packaged agents are kept; the user's cache folder.",
+        ),
         Setting("spool", ("TRACEKIT_SPOOL",), None, "Where spans wait for an endpoint; the user's cache folder."),
         Setting("spool_mb", ("TRACEKIT_SPOOL_MB",), "64", "How many MiB may wait for an endpoint; 0 keeps none."),
         Setting("handle_sigterm", ("TRACEKIT_HANDLE_SIGTERM",), "0", "1 delivers what there is at SIGTERM."),

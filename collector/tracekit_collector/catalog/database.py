@@ -32,13 +32,14 @@ from tracekit_collector.catalog.audit import Audit
 from tracekit_collector.catalog.datasets import Datasets
 from tracekit_collector.catalog.engine import READING, connected, failure, parsed, shown
 from tracekit_collector.catalog.principals import Principals
+from tracekit_collector.catalog.prompts import Prompts
+from tracekit_collector.catalog.revision import REVISION
 from tracekit_collector.catalog.runs import Runs
 from tracekit_collector.catalog.tables import DATASET_VERSIONS, METADATA, REQUESTS, RUNS, VERSIONS
 from tracekit_collector.catalog.tokens import Tokens
 from tracekit_collector.catalog.verifications import Verifications
 from tracekit_collector.catalog.webhooks import Webhooks
 
-REVISION = "004"
 _MIGRATING_SECONDS = 60
 _ASKED_AT_ONCE = 500
 _ONE_MIGRATES = "SELECT pg_advisory_xact_lock(7161301, 2)"
@@ -75,6 +76,7 @@ class Catalog:
         self.verifications = Verifications(self.transaction, self.reading)
         self.webhooks = Webhooks(self.transaction, self.reading)
         self.principals = Principals(self.transaction, self.reading)
+        self.prompts = Prompts(self.transaction, self.reading)
 
     @classmethod
     def in_folder(cls, folder: Path) -> Catalog:

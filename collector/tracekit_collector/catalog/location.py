@@ -8,7 +8,6 @@ from pathlib import Path
 
 from tracekit.errors import StoreError
 from tracekit.settings import setting
-from tracekit_collector.catalog.engine import parsed, shown
 
 _FILE = "catalog.json"
 
@@ -38,6 +37,8 @@ def remember(folder: Path, url: str) -> None:
     Raises:
         StoreError: The file cannot be written.
     """
+    from tracekit_collector.catalog.engine import parsed, shown  # noqa: PLC0415 - heavy, and reading takes none of it
+
     path = folder / _FILE
     try:
         if url == own(folder):

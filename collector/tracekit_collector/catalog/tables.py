@@ -140,6 +140,52 @@ VERIFICATIONS = Table(  # that a packaged version was built anew, and what came 
     Index(None, "version_id"),
 )
 
+PROMPTS = Table(
+    "prompts",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(200), nullable=False, unique=True),
+    Column("created_at", DateTime, nullable=False),
+)
+
+PROMPT_VERSIONS = Table(
+    "prompt_versions",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("prompt_id", ForeignKey("prompts.id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("content", JSON, nullable=False),  # a text, or a list of messages
+    Column("tags", JSON, nullable=False),
+    Column("message", Text, nullable=False),  # why it was made
+    Column("created_by", String(200)),
+    Column("created_at", DateTime, nullable=False),
+    UniqueConstraint("prompt_id", "number"),
+    UniqueConstraint("prompt_id", "digest"),
+)
+
+PROMPT_ALIASES = Table(
+    "prompt_aliases",
+    METADATA,
+    Column("prompt_id", ForeignKey("prompts.id"), primary_key=True),
+    Column("name", String(100), primary_key=True),
+    Column("version_id", ForeignKey("prompt_versions.id"), nullable=False),
+    Column("moved_at", DateTime, nullable=False),
+)
+
+PROMPT_ALIAS_MOVES = Table(
+    "prompt_alias_moves",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("prompt_id", ForeignKey("prompts.id"), nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("version_id", ForeignKey("prompt_versions.id"), nullable=False),
+    Column("moved_at", DateTime, nullable=False),
+    Column("moved_by", String(200)),
+    Column("why", Text),
+    Column("removed", Boolean, nullable=False, server_default=false()),
+)
+
 RUNS = Table(
     "runs",
     METADATA,

@@ -162,9 +162,14 @@ def _lines(name: str, before: str, after: str) -> str:
 
 
 def _plain_texts(prompts: Mapping[str, object]) -> dict[str, str]:
+    # A registered prompt is kept with its number; what differs is its text.
+    texts = {
+        name: each.get("content") if isinstance(each, dict) and "ref" in each else each
+        for name, each in prompts.items()
+    }
     return {
         name: text if isinstance(text, str) else json.dumps(text, indent=1, ensure_ascii=False, sort_keys=True)
-        for name, text in prompts.items()
+        for name, text in texts.items()
     }
 
 

@@ -69,6 +69,12 @@ def _configure_package(actions: Any) -> None:
         metavar="PATH",
         help="a file or folder of its source (default: what git has committed of this folder)",
     )
+    package.add_argument(
+        "--source-module",
+        action="append",
+        metavar="MODULE",
+        help="a package or module that can be imported here, whose source is taken under its own name",
+    )
     package.add_argument("--dirty", action="store_true", help="take what differs from git's commit, and say so")
     needs = package.add_mutually_exclusive_group()
     needs.add_argument("--requirements", type=Path, metavar="FILE", help="what it depends on, as pip reads it")
@@ -121,7 +127,7 @@ def _package(arguments: argparse.Namespace) -> int:
         requirements=_requirements(arguments),
         python=arguments.python,
         parameters=parameters_of(arguments.param),
-        prompts=prompts_of(arguments.prompt),
+        prompts=prompts_of(arguments.prompt, arguments.store),
         tools=None if arguments.tool is None else tools_of(arguments.tool),
         models=arguments.model,
         label=arguments.label,
@@ -235,10 +241,10 @@ def _environments(arguments: argparse.Namespace) -> int:
 def _source(arguments: argparse.Namespace) -> Source:
     from tracekit_collector.packaging.source import from_git, from_paths
 
-    if arguments.source:
+    if arguments.source or arguments.source_module:
         if arguments.dirty:
             raise UsageError("--dirty is about git's commit; files that --source names are taken as they are")
-        return from_paths(arguments.source, folder=Path.cwd())
+        return from_paths(arguments.source or (), folder=Path.cwd(), modules=arguments.source_module or ())
     return from_git(Path.cwd(), dirty=arguments.dirty)
 
 

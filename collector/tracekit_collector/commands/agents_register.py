@@ -14,6 +14,7 @@ from tracekit.errors import PluginError, UsageError
 
 if TYPE_CHECKING:
     from tracekit.agent_version import Tool
+    from tracekit.prompts import Prompt
 
 
 def configure(actions: Any) -> None:
@@ -23,7 +24,11 @@ def configure(actions: Any) -> None:
     register.add_argument("--version", metavar="LABEL", help="what spans call this version (default: from the digest)")
     register.add_argument("--param", action="append", default=[], metavar="KEY=VALUE", help="a parameter; JSON or text")
     register.add_argument(
-        "--prompt", action="append", default=[], metavar="NAME=FILE", help="a prompt's text, from a file"
+        "--prompt",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="a prompt's text, from a file, or a registered prompt as prompt:NAME@ALIAS",
     )
     register.add_argument(
         "--code",
@@ -58,7 +63,7 @@ def _register(arguments: argparse.Namespace) -> int:
         arguments.name,
         version=arguments.version,
         parameters=parameters_of(arguments.param),
-        prompts=prompts_of(arguments.prompt),
+        prompts=prompts_of(arguments.prompt, arguments.store),
         code=_code(arguments.code),
         entry_point=arguments.entry_point,
         tools=None if arguments.tool is None else tools_of(arguments.tool),
@@ -113,15 +118,25 @@ def parameters_of(given: Sequence[str]) -> dict[str, object]:
     return found
 
 
-def prompts_of(given: Sequence[str]) -> dict[str, str]:
-    """Prompts as `--prompt NAME=FILE` gives them."""
-    found: dict[str, str] = {}
+def prompts_of(given: Sequence[str], store: str | None) -> dict[str, object]:
+    """Prompts as `--prompt NAME=FILE` gives them, or as a store has them: `--prompt NAME=prompt:support@2`."""
+    found: dict[str, object] = {}
     for each in given:
         name, equals, file = each.partition("=")
         if not equals or not name:
             raise UsageError(f"--prompt {each!r} is not NAME=FILE")
-        found[name] = _read(file, "the prompt")
+        ref = file.removeprefix("prompt:")
+        found[name] = _read(file, "the prompt") if ref == file else _registered(ref, store)
     return found
+
+
+def _registered(ref: str, folder: str | None) -> Prompt:
+    from tracekit.prompts import Prompt
+    from tracekit_collector.store import Store
+
+    with Store.open(folder, create=False) as store:
+        held = store.catalog.prompts.resolve(ref)
+    return Prompt(held.name, held.number, held.content, held.digest)
 
 
 def tools_of(given: Sequence[str]) -> list[Tool]:

@@ -1,4 +1,4 @@
-"""`tracekit export`: what a store holds, as files, or sent to another OTLP backend."""
+"""`tracekit export`: what a store holds, as files, or sent to another OTLP backend or to MLflow."""
 
 from __future__ import annotations
 
@@ -14,20 +14,29 @@ _FORMATS = ("parquet", "jsonl", "otlp", "duckdb")
 def command() -> Command:
     """The command `export`."""
     return Command(
-        help="write what a store holds to files, or send it to an OTLP endpoint",
+        help="write what a store holds to files, or send it to an OTLP endpoint or to MLflow",
         run=_run,
         configure=_configure,
         examples=(
             "tracekit export traces/ --format otlp",
             "tracekit export errors.duckdb --format duckdb --where \"status = 'error'\" --since 2026-11-01",
             "tracekit export --endpoint http://127.0.0.1:4318 --project shop",
+            "tracekit export --to mlflow http://127.0.0.1:5000",
         ),
     )
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", nargs="?", metavar="TARGET", help="the folder, or with duckdb the file, that is made")
+    parser.add_argument(
+        "target",
+        nargs="?",
+        metavar="TARGET",
+        help="the folder, or with duckdb the file, that is made; or --to's server",
+    )
     parser.add_argument("--format", choices=_FORMATS, default="parquet", help="default: parquet")
+    parser.add_argument(
+        "--to", choices=("mlflow",), help="send runs, traces and scores to a tracking server, whose URL is TARGET"
+    )
     parser.add_argument("--endpoint", metavar="URL", help="send OTLP over HTTP to this base URL instead")
     parser.add_argument(
         "--header", action="append", default=[], metavar="NAME=VALUE", help="a header for the endpoint; may be repeated"
@@ -50,6 +59,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if (arguments.target is None) == (arguments.endpoint is None):
         raise UsageError("give either a TARGET to write or an --endpoint to send to")
     since = moment(arguments.since)
+    if arguments.to is not None:
+        return _to_mlflow(arguments, since)
     headers = dict(_header(each) for each in arguments.header)
     with Store.open(arguments.store, create=False) as store:
         store.settle()
@@ -76,6 +87,26 @@ def _run(arguments: argparse.Namespace) -> int:
                 )
     for table, rows in counts.items():
         print(f"{table}: {rows} rows")
+    return 0
+
+
+def _to_mlflow(arguments: argparse.Namespace, since: datetime.datetime | None) -> int:
+    import sys
+
+    from tracekit_collector.imports.tally import Tally
+    from tracekit_collector.mlflow_export import export_to_mlflow
+    from tracekit_collector.store import Store
+    from tracekit_collector.terminal import print_rows, progress, visible
+
+    if arguments.target is None:
+        raise UsageError("--to mlflow needs the tracking server's URL as TARGET")
+    with Store.open(arguments.store, create=False) as store, progress("exporting", None) as advance:
+        tally = export_to_mlflow(
+            store, arguments.target, where=arguments.where, since=since, project=arguments.project, done=advance
+        )
+    print_rows(tally.rows(), Tally.COLUMNS, format="table", title=f"Sent to {visible(arguments.target)}")
+    for note, count in tally.notes.most_common(20):
+        print(visible(f"{count} × {note}"), file=sys.stderr)
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import importlib.util
 import io
 import os
 import re
@@ -89,13 +90,18 @@ def from_git(folder: Path, *, dirty: bool = False) -> Source:
     return _checked(_on_disk(folder, names, ""), {"commit": commit, "dirty": True})
 
 
-def from_paths(paths: Sequence[Path], *, folder: Path) -> Source:
+def from_paths(paths: Sequence[Path], *, folder: Path, modules: Sequence[str] = ()) -> Source:
     """Listed files and folders; those below `folder` keep their names there, the content of others goes to the top.
+
+    Args:
+        paths: The files and folders.
+        folder: What names are relative to.
+        modules: Modules and packages that can be imported here, which keep their full names.
 
     Raises:
         UsageError: One is not there, two would have one name, or they are too large.
     """
-    found: dict[str, File | str] = {}
+    found: dict[str, File | str] = {name: file for module in modules for name, file in _of_module(module)}
     for path in paths:
         place = path.resolve()
         if not place.exists():
@@ -112,6 +118,21 @@ def from_paths(paths: Sequence[Path], *, folder: Path) -> Source:
                 raise UsageError(f"--source gives two files the name {each}")
             found[each] = file
     return _checked(found.items(), {})
+
+
+def _of_module(module: str) -> list[tuple[str, File | str]]:
+    """The files of an importable module; of the packages that it is in, only the folders."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        raise UsageError(f"--source-module {module}: no module of this name with a source can be imported here")
+    top, path = module.replace(".", "/"), Path(spec.origin)
+    if spec.submodule_search_locations is None:
+        return [(f"{top}.py", _read(path))]
+    names = [each.relative_to(path.parent).as_posix() for each in path.parent.rglob("*")]
+    return list(_on_disk(path.parent, names, top))
 
 
 def is_repository(folder: Path) -> bool:

@@ -7,6 +7,7 @@ another package raises never becomes a value: it has the status that its kind st
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import difflib
 import importlib
 import inspect
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 from tracekit import plugins
 from tracekit.errors import TracekitError, UsageError
 from tracekit_evaluators._digest import code_digest
-from tracekit_evaluators.asking import current
+from tracekit_evaluators.asking import Desk, current
 from tracekit_evaluators.models.chat import Completion
 from tracekit_evaluators.score import (
     DIRECTIONS,
@@ -189,11 +190,17 @@ class Foreign:
         Raises:
             Unscored: It gave none; the status says why.
         """
-        budget = current().budget if self.source == "llm" else None
+        lent = current() if self.source == "llm" else Desk()
+        budget = lent.budget
         if budget is not None:
             budget.admit()
         try:
-            verdict = await asyncio.wait_for(self._asked(subject), self.timeout if self.source == "llm" else None)
+            with contextlib.ExitStack() as open_:
+                told: Callable[[Completion], None] = _unheard
+                if lent.traces is not None:
+                    told = open_.enter_context(lent.traces.scorer(self.scores_as, self.package.distribution))
+                verdict = await asyncio.wait_for(self._asked(subject), self.timeout if self.source == "llm" else None)
+                told(_spent(verdict))
         except asyncio.TimeoutError:
             raise TimedOut(f"{self.scores_as} did not answer within {self.timeout:g} s") from None
         except Exception as error:
@@ -317,6 +324,10 @@ def _resolved(value: object) -> object:
 
 def _plain_list(value: object) -> bool:
     return isinstance(value, (list, tuple)) and all(isinstance(item, _PLAIN) for item in value)
+
+
+def _unheard(took: Completion) -> None:
+    del took
 
 
 def _spent(verdict: object) -> Completion:

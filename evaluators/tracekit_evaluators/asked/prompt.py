@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from tracekit_evaluators.asked.forms import Form
 from tracekit_evaluators.judges._material import EVERYTHING, Piece, material
@@ -52,17 +53,22 @@ class Prompt:
     only_if: Mapping[str, object] = field(default_factory=dict)
     look: Callable[[Subject, int], list[Piece]] | None = None
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256, in hex, of all that the model is told besides the material, and of what its answers are worth."""
         worth = json.dumps(self.form.worth, sort_keys=True)
-        parts = (self.instructions, AGAIN, _END, json.dumps(self.form.schema()), json.dumps(list(self.show)), worth)
+        parts = (self.instructions, AGAIN, _END, json.dumps(self.schema), json.dumps(list(self.show)), worth)
         return hashlib.sha256("\x00".join(parts).encode()).hexdigest()
 
-    @property
+    @cached_property
     def instructions(self) -> str:
         """The system message: the same for every subject, so that servers can keep it."""
         return _INSTRUCTIONS.format(criteria=self.criteria, about=self.form.about, how=self.form.how)
+
+    @cached_property
+    def schema(self) -> Mapping[str, object]:
+        """The JSON Schema of an answer."""
+        return self.form.schema()
 
     def material(self, subject: Subject, max_chars: int) -> list[Piece]:
         """The parts of a subject that the model is shown.
@@ -87,7 +93,7 @@ class Prompt:
         fence = f"===== {mark} ====="
         user = f"The mark is {mark}.\n{fence}\n{body}\n{fence}\n{_END}"
         messages = [{"role": "system", "content": self.instructions}, {"role": "user", "content": user}]
-        return Request(messages, schema=self.form.schema(), max_tokens=max_tokens, sample=sample)
+        return Request(messages, schema=self.schema, max_tokens=max_tokens, sample=sample)
 
 
 def _check(subject: Subject, need: str) -> None:

@@ -7,6 +7,7 @@ correction. Cases that share a session, a user or a document count together.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -28,20 +29,23 @@ if TYPE_CHECKING:
     from tracekit_collector.store import Store
 
 
-def corrected_mean(store: Store, run: str, *, score: str | None = None) -> Corrected | None:
+def corrected_mean(
+    store: Store, run: str, *, score: str | None = None, at: datetime.datetime | None = None
+) -> Corrected | None:
     """A judge's mean over a run, corrected by its calibration; `None` where none counts, or it cannot correct.
 
     Args:
         store: An open store.
         run: A run, by name or id.
         score: Which score, where there are several.
+        at: When the calibration has to count, UTC; now when not given.
 
     Raises:
         NotFoundError: There is no such run.
         UsageError: Several scores fit.
     """
     verdicts = verdicts_of(store, run, score=score)
-    found = calibration_of(store, verdicts.digest, score=verdicts.score)
+    found = calibration_of(store, verdicts.digest, score=verdicts.score, at=at)
     if found is None or found.kind == "label":
         return None
     labelled = _labelled(found, store)
@@ -66,7 +70,14 @@ def corrected_mean(store: Store, run: str, *, score: str | None = None) -> Corre
     return rogan_gladen(sum(said) / len(said) * n, n=n, caught=counts[0], cleared=counts[1])
 
 
-def corrected_difference(store: Store, baseline: str, candidate: str, *, score: str | None = None) -> Corrected | None:
+def corrected_difference(
+    store: Store,
+    baseline: str,
+    candidate: str,
+    *,
+    score: str | None = None,
+    at: datetime.datetime | None = None,
+) -> Corrected | None:
     """How much a candidate differs from a baseline, corrected by the judge's calibration.
 
     Cases are paired by case id and repeat. `None` where no calibration counts, or it cannot correct.
@@ -76,6 +87,7 @@ def corrected_difference(store: Store, baseline: str, candidate: str, *, score: 
         baseline: A run.
         candidate: A run.
         score: Which score, where there are several.
+        at: When the calibration has to count, UTC; now when not given.
 
     Raises:
         NotFoundError: There is no such run.
@@ -84,7 +96,7 @@ def corrected_difference(store: Store, baseline: str, candidate: str, *, score: 
     before, after = verdicts_of(store, baseline, score=score), verdicts_of(store, candidate, score=score)
     if before.digest != after.digest:
         raise UsageError(f"{baseline} and {candidate} were judged by different versions of {after.judge}: bridge them")
-    found = calibration_of(store, after.digest, score=after.score)
+    found = calibration_of(store, after.digest, score=after.score, at=at)
     if found is None or found.kind == "label":
         return None
     pairs = _paired(before, after)

@@ -5,6 +5,7 @@ They are made when they are shown, and so fall away, with a note, once a judge h
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -35,27 +36,30 @@ class Corrections:
     notes: tuple[str, ...] = ()
 
 
-def corrections(store: Store, runs: Sequence[RunRecord]) -> Corrections:
+def corrections(store: Store, runs: Sequence[RunRecord], *, at: datetime.datetime | None = None) -> Corrections:
     """Correct the means of runs, and where there are two the difference of their cases, second minus first.
 
     Args:
         store: An open store.
         runs: One run, or a baseline and a candidate.
+        at: When calibrations have to count, UTC; now when not given.
     """
     every = calibrations(store)
     means: dict[tuple[str, str], Corrected] = {}
     differences: dict[str, Corrected] = {}
     notes: list[str] = []
     for score in sorted({each.score for each in every}):
-        told = [_state(store, run, score, every) for run in runs]
+        told = [_state(store, run, score, every, at) for run in runs]
         notes += dict.fromkeys(note for _, note in told if note)
         digests = [digest for digest, _ in told]
         for run, digest in zip(runs, digests, strict=True):
-            found = None if digest is None else _tried(partial(corrected_mean, store, run.id, score=score), notes)
+            found = (
+                None if digest is None else _tried(partial(corrected_mean, store, run.id, score=score, at=at), notes)
+            )
             if found is not None:
                 means[run.id, score] = found
         if len(runs) == 2 and digests[0] is not None and digests[0] == digests[1]:
-            both = partial(corrected_difference, store, runs[0].id, runs[1].id, score=score)
+            both = partial(corrected_difference, store, runs[0].id, runs[1].id, score=score, at=at)
             found = _tried(both, notes)
             if found is not None:
                 differences[score] = found
@@ -71,7 +75,9 @@ def corrections(store: Store, runs: Sequence[RunRecord]) -> Corrections:
     )
 
 
-def _state(store: Store, run: RunRecord, score: str, every: Sequence[Calibration]) -> tuple[str | None, str | None]:
+def _state(
+    store: Store, run: RunRecord, score: str, every: Sequence[Calibration], at: datetime.datetime | None
+) -> tuple[str | None, str | None]:
     """The digest of the judge whose calibration counts for a run's score, or why none does any more."""
     judges = {
         (str(row["judge"]), str(row["judge_digest"]))
@@ -85,7 +91,7 @@ def _state(store: Store, run: RunRecord, score: str, every: Sequence[Calibration
         return None, None
     judge, digest = next(iter(judges))
     mine = [each for each in every if each.digest == digest and each.score == score]
-    if any(each.valid() for each in mine):
+    if any(each.valid(at) for each in mine):
         return digest, None
     again = f"`tracekit judges calibrate {run.name}` measures it again"
     if mine:

@@ -69,6 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     print()
     rows = [_row(each) for each in (*found.scores, *found.measures)]
     print_rows(rows, _COLUMNS, format=arguments.format)
+    _print_corrected(found, format=arguments.format)
     for title, changes in (
         ("Worst regressions", _most(found.scores, "regressed")),
         ("Best improvements", _most(found.scores, "improved")),
@@ -83,12 +84,37 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _print_corrected(found: Comparison, *, format: str) -> None:  # noqa: A002 - the word of the command line
+    """What people would say, where the judge was calibrated."""
+    from tracekit_collector.terminal import print_rows
+    from tracekit_evaluators._records import corrected_cell
+
+    rows = []
+    for each in found.scores:
+        if each.corrected is not None:
+            cells = {
+                side: corrected_cell(each.corrected.get(side), kind=each.kind, signed=side == "difference")
+                for side in ("baseline", "candidate", "difference")
+            }
+            method = next(iter(reversed(list(each.corrected.values()))))["method"]
+            rows.append({"score": each.name, **cells, "method": method})
+    if rows:
+        print(f"\n{'### ' if format == 'markdown' else ''}As people would say, by the judges' calibrations\n")
+        print_rows(rows, list(rows[0]), format=format)
+
+
 def _report(arguments: argparse.Namespace) -> int:
     from tracekit_evaluators.commands import report
 
     if arguments.others:
         raise UsageError("--html writes the report of two runs; give A and B alone")
-    told = {"run": arguments.candidate, "baseline": arguments.baseline, "output": arguments.html, "svg": None}
+    told = {
+        "run": arguments.candidate,
+        "baseline": arguments.baseline,
+        "output": arguments.html,
+        "svg": None,
+        "png": None,
+    }
     return report.run(argparse.Namespace(**told, max_cases=200, max_mb=5.0, store=arguments.store))
 
 

@@ -28,6 +28,7 @@ def command() -> Command:
             "tracekit datasets add sums more.csv --note 'negative numbers'",
             "tracekit datasets from-traces refunds --where \"status = 'error'\" --expect output=score:final",
             "tracekit datasets diff sums@1 sums",
+            "tracekit datasets lineage sums@2",
             "tracekit datasets export sums@2:test -o test.jsonl",
             "tracekit datasets remove sums --case zero",
         ),
@@ -69,16 +70,19 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     differing = actions.add_parser("diff", help="what one version has that another has not")
     differing.add_argument("first", metavar="FIRST")
     differing.add_argument("second", metavar="SECOND")
+    tracing = actions.add_parser("lineage", help="show which runs, agents and judges a version was read with")
+    tracing.add_argument("dataset", metavar="DATASET", help="NAME or NAME@VERSION")
     removing = actions.add_parser("remove", help="a new version without some cases, or the whole dataset")
     removing.add_argument("name", metavar="NAME")
     removing.add_argument("--case", action="append", default=[], metavar="ID", help="a case; may be repeated")
     removing.add_argument("--all", action="store_true", help="forget the dataset with all of its versions")
     for each in (making, adding, taking, removing):
         each.add_argument("--note", default="", metavar="TEXT", help="what was done, for the list of versions")
-    for each in (making, adding, taking, listing, showing, giving, differing, removing):
+    for each in (making, adding, taking, listing, showing, giving, differing, tracing, removing):
         add_store_option(each)
     for each in (making, adding, taking, listing, showing, differing):
         add_format_option(each)
+    add_format_option(tracing, formats=("table", "json"))
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -94,10 +98,19 @@ def _run(arguments: argparse.Namespace) -> int:
             "show": _show,
             "export": _export,
             "diff": _diff,
+            "lineage": _lineage,
             "remove": _remove,
         }[arguments.action]
         action(store, arguments)
     return 0
+
+
+def _lineage(store: Store, arguments: argparse.Namespace) -> None:
+    from tracekit_collector.lineage import dataset_lineage
+    from tracekit_collector.lineage_tree import print_lineage
+
+    store.settle()
+    print_lineage(dataset_lineage(store, store.catalog.datasets.resolve(arguments.dataset)), arguments.format)
 
 
 def _create(store: Store, arguments: argparse.Namespace) -> None:

@@ -71,7 +71,7 @@ def _show(store: Path, runs: list[RunRecord], report: Path) -> None:
     print("\nReport:", end=" ", flush=True)
     reporting.run(
         argparse.Namespace(
-            run=after, baseline=before, output=str(report), svg=None, max_cases=200, max_mb=5.0, **of_store
+            run=after, baseline=before, output=str(report), svg=None, png=None, max_cases=200, max_mb=5.0, **of_store
         )
     )
 

@@ -11,6 +11,7 @@ from tracekit.command import Command, add_format_option, add_store_option
 
 if TYPE_CHECKING:
     from tracekit_collector.store import Store
+    from tracekit_evaluators.calibration.shown import Corrections
     from tracekit_evaluators.configuration import Configuration
     from tracekit_evaluators.runner import Run
 
@@ -30,7 +31,7 @@ _CHOOSING = (
     "limit",
     "samples",
 )
-_FORETOLD = ("where", "agent", "dataset", "split", "expected_from", "against", "limit", "samples")
+_FORETOLD = ("task", "where", "agent", "dataset", "split", "expected_from", "against", "limit", "samples", "repeats")
 
 
 def command() -> Command:
@@ -125,7 +126,11 @@ def _configure_choice(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from tracekit_collector._heap import use_few_heaps
+
+    use_few_heaps()
     from tracekit_collector.store import Store
+    from tracekit_evaluators.calibration.shown import corrections
     from tracekit_evaluators.configuration import read_configuration, schema_text
 
     if arguments.schema:
@@ -143,7 +148,8 @@ def _run(arguments: argparse.Namespace) -> int:
         run = _evaluated(store, wanted)
         if run is None:
             return 4
-    return _told(run, arguments, location)
+        corrected = corrections(store, (run.record,)) if arguments.format == "table" else None
+    return _told(run, arguments, location, corrected)
 
 
 def _wanted(arguments: argparse.Namespace, config: Configuration | None) -> dict[str, Any]:
@@ -183,10 +189,12 @@ def _evaluated(store: Store, wanted: dict[str, Any]) -> Run | None:
         return None
 
 
-def _told(run: Run, arguments: argparse.Namespace, location: str | None) -> int:
-    from tracekit_evaluators._records import print_run
+def _told(run: Run, arguments: argparse.Namespace, location: str | None, corrected: Corrections | None) -> int:
+    from tracekit_evaluators._records import print_corrected, print_run
 
     print_run(run.record, format=arguments.format, title=f"{run.name}: {run.summary['traces']} traces")
+    if corrected is not None:
+        print_corrected(corrected, run.record)
     words = ["tracekit", "report", run.name, *(["--store", location] if location else [])]
     print(f"report: {shlex.join([*words, '-o', _file(run.name) + '.html'])}", file=sys.stderr)
     lost = run.record.selection.get("tries_without_trace")
@@ -204,19 +212,17 @@ def _told(run: Run, arguments: argparse.Namespace, location: str | None) -> int:
 def _foretell(store: Store, arguments: argparse.Namespace, wanted: dict[str, Any]) -> int:
     from dataclasses import asdict
 
-    from tracekit.errors import UsageError
     from tracekit_collector.terminal import print_rows
     from tracekit_evaluators.runner import estimate
 
-    if wanted.get("task") is not None:
-        raise UsageError("what judging costs shows on traces, and a task has made none yet; leave out --dry-run")
     chosen = {key: wanted[key] for key in _FORETOLD if key in wanted}
     found = estimate(store, judges=wanted.get("judges", ()), **chosen)
     rows = [asdict(each) for each in found]
     print_rows(rows, FORECAST, format=arguments.format, title="nothing was asked; this is about what it would take")
     costs = [each.cost_usd for each in found]
     total = "unknown" if None in costs else f"${sum(cost for cost in costs if cost is not None):.4f}"
-    print(f"in all: {total}", file=sys.stderr)
+    also = "; what the task itself asks of models comes on top" if wanted.get("task") is not None else ""
+    print(f"in all: {total}{also}", file=sys.stderr)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`tracekit report`: one self-contained HTML file about a run, or its headline as Markdown and SVG."""
+"""`tracekit report`: one self-contained HTML file about a run, or its headline as Markdown and charts."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tracekit.errors import UsageError
 def command() -> Command:
     """The command `report`."""
     return Command(
-        help="write a run, or a run against a baseline, as one HTML file that needs no network; or as Markdown and SVG",
+        help="write a run, or a run against a baseline, as one HTML file that needs no network; or Markdown and charts",
         run=run,
         configure=configure,
         examples=(
             "tracekit report bm25 -o report.html",
             "tracekit report bm25 --baseline keyword -o report.html",
-            "tracekit report bm25 --baseline keyword -o report.md --svg charts",
+            "tracekit report bm25 --baseline keyword -o report.md --svg charts --png charts",
         ),
     )
 
@@ -30,6 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--baseline", metavar="RUN", help="the run to compare it with")
     parser.add_argument("-o", "--output", metavar="FILE", help="the file to write: HTML, or Markdown if it ends in .md")
     parser.add_argument("--svg", metavar="DIR", help="write the headline's charts here, each as one SVG file")
+    parser.add_argument("--png", metavar="DIR", help="write them here as PNG pictures, which needs tracekit[png]")
     parser.add_argument(
         "--max-cases", metavar="N", type=int, default=200, help="how many cases bring their traces (default: 200)"
     )
@@ -43,6 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Build the report, and put its files in place, each at once."""
     from tracekit_collector.store import Store
     from tracekit_evaluators.report import build_report, drawings, markdown, render
+    from tracekit_evaluators.report.raster import png
 
     targets = _targets(arguments)
     with Store.open(arguments.store, create=False) as store:
@@ -55,10 +57,16 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         _write(targets[0], markdown(found) if _is_markdown(targets[0]) else render(found))
         print(targets[0])
-    for name, drawing in drawings(found).items() if arguments.svg is not None else ():
-        target = targets[-1] / name
-        _write(target, drawing)
-        print(target)
+    drawn = drawings(found) if arguments.svg or arguments.png else {}
+    for name, drawing in drawn.items():
+        for folder, end, told in (
+            (arguments.svg, ".svg", lambda drawing: drawing),
+            (arguments.png, ".png", png),
+        ):
+            if folder is not None:
+                target = (Path(folder) / name).with_suffix(end)
+                _write(target, told(drawing))
+                print(target)
     return 0
 
 
@@ -67,17 +75,18 @@ def _targets(arguments: argparse.Namespace) -> list[Path]:
         raise UsageError(f"--max-cases counts cases and is at least 0, not {arguments.max_cases}")
     if not arguments.max_mb > 0:
         raise UsageError(f"--max-mb is a size in megabytes and more than 0, not {arguments.max_mb}")
-    targets = [Path(given) for given in (arguments.output, arguments.svg) if given is not None]
+    folders = [Path(given) for given in (arguments.svg, arguments.png) if given is not None]
+    targets = [*([] if arguments.output is None else [Path(arguments.output)]), *folders]
     if not targets:
-        raise UsageError("say where to: -o FILE for HTML or Markdown, --svg DIR for charts")
+        raise UsageError("say where to: -o FILE for HTML or Markdown, --svg DIR or --png DIR for charts")
     for target in targets:
         if not target.parent.is_dir():
             raise UsageError(f"there is no folder {target.parent} to write {target.name} to; make it first")
-    if arguments.svg is not None:
+    for folder in folders:
         try:
-            targets[-1].mkdir(exist_ok=True)
+            folder.mkdir(exist_ok=True)
         except OSError as error:
-            raise UsageError(f"cannot make the folder {targets[-1]}: {error.strerror or error}") from error
+            raise UsageError(f"cannot make the folder {folder}: {error.strerror or error}") from error
     return targets
 
 
@@ -85,10 +94,10 @@ def _is_markdown(target: Path) -> bool:
     return target.suffix.lower() in {".md", ".markdown"}
 
 
-def _write(target: Path, html: str) -> None:
+def _write(target: Path, content: str | bytes) -> None:
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        part.write_text(html, encoding="utf-8", newline="\n")
+        part.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
         part.replace(target)
     except OSError as error:
         part.unlink(missing_ok=True)

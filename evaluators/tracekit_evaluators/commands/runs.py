@@ -28,6 +28,7 @@ def command() -> Command:
             "tracekit runs show nightly",
             "tracekit runs show nightly --format json",
             "tracekit runs compare tune-a tune-b --format markdown",
+            "tracekit runs lineage nightly",
             "tracekit runs tag tune-a team=search --remove draft",
             "tracekit runs export tune-a -o tune-a.zip",
         ),
@@ -49,11 +50,12 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     comparing = actions.add_parser("compare", help="show which parameters, metrics and tags of runs differ")
     comparing.add_argument("runs", nargs="+", metavar="RUN", help=f"two or more runs, each {_RUN}")
     comparing.add_argument("--all", action="store_true", help="show what they have in common too")
+    tracing = actions.add_parser("lineage", help="show what a run read and ran, and what came of it")
     tagging = actions.add_parser("tag", help="put tags on a run, or take some away")
     exporting = actions.add_parser("export", help="write a run's parameters, metrics and artifacts to files")
     deleting = actions.add_parser("delete", help="mark a run as deleted; what it was part of still names it")
     restoring = actions.add_parser("restore", help="take back that a run was deleted")
-    for each in (showing, tagging, deleting, restoring, exporting):
+    for each in (showing, tracing, tagging, deleting, restoring, exporting):
         each.add_argument("run", metavar="RUN", help=_RUN)
     tagging.add_argument("tags", nargs="*", metavar="NAME=VALUE", help="a tag")
     tagging.add_argument("--remove", action="append", default=[], metavar="NAME", help="a tag to take away")
@@ -61,10 +63,11 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     exporting.add_argument(
         "--metrics", choices=("csv", "parquet"), default="csv", help="how series are written (default: csv)"
     )
-    for each in (listing, showing, comparing, tagging, deleting, restoring, exporting):
+    for each in (listing, showing, tracing, comparing, tagging, deleting, restoring, exporting):
         add_store_option(each)
     for each in (listing, showing, comparing):
         add_format_option(each)
+    add_format_option(tracing, formats=("table", "json"))
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -73,6 +76,7 @@ def _run(arguments: argparse.Namespace) -> int:
     actions = {
         "list": _list,
         "show": _show,
+        "lineage": _lineage,
         "compare": _compare,
         "tag": _tag,
         "delete": _delete,
@@ -83,6 +87,13 @@ def _run(arguments: argparse.Namespace) -> int:
         store.settle()
         actions[arguments.action](store, arguments)
     return 0
+
+
+def _lineage(store: Store, arguments: argparse.Namespace) -> None:
+    from tracekit_collector.lineage import run_lineage
+    from tracekit_collector.lineage_tree import print_lineage
+
+    print_lineage(run_lineage(store, store.catalog.runs.find(arguments.run)), arguments.format)
 
 
 def _list(store: Store, arguments: argparse.Namespace) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from tracekit.command import Command, add_format_option, add_store_option
+
+if TYPE_CHECKING:
+    from tracekit_evaluators.score_tables import TableForm
 
 
 def command() -> Command:
@@ -20,6 +24,8 @@ def command() -> Command:
             "tracekit scores label --run helpful --annotator ada",
             "tracekit scores import labels.jsonl --run labels",
             "tracekit scores import labels.csv --run labels",
+            "tracekit scores import table.csv --run labels --values ann,bob,gpt --judge gpt --name good",
+            "tracekit scores import results.csv --run v2 --values v2_passed --name passed",
             "tracekit scores export nightly -o nightly.jsonl",
             "tracekit scores export nightly --otlp http://127.0.0.1:4318",
         ),
@@ -32,14 +38,27 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         "import",
         help="read scores from JSONL or CSV into a run",
         description=(
-            "Read scores from JSONL or CSV into a run. A line is an object (or a row) with trace_id, name and value (a "
-            "number, true or false, or a label), and may have passed, source, case_id, repeat, span_id, explanation, "
-            "annotator, direction, status, metadata, inclusion_probability, rubric_version, seconds. Where a line is "
-            "faulty nothing is imported; a file that is read again changes nothing."
+            "Read scores from JSONL or CSV into a run. A line is an object (or a row) with trace_id (or case_id alone, "
+            "where nothing was traced), name and value (a number, true or false, or a label), and may have passed, "
+            "source, case_id, repeat, span_id, explanation, annotator, direction, status, metadata, "
+            "inclusion_probability, rubric_version, seconds. Where a line is faulty nothing is imported; a file that "
+            "is read again changes nothing. With --values the file is a table (CSV, TSV, JSON or JSONL) that has a row "
+            "for each case, and a column for each annotator, judge or version."
         ),
     )
     taking.add_argument("file", metavar="FILE", help="the scores, one JSON object a line, or .csv")
     taking.add_argument("--run", required=True, metavar="NAME", help="the run that they belong to")
+    table = taking.add_argument_group("a table with a row for each case")
+    table.add_argument(
+        "--values", action="append", default=[], metavar="COLUMN", help="a column of values, or several: ann,bob,gpt"
+    )
+    table.add_argument("--name", metavar="SCORE", help="what the score is called (default: the column, or `value`)")
+    table.add_argument(
+        "--case", metavar="COLUMN", help="names the case (default: case_id, id …, else the row's number)"
+    )
+    table.add_argument(
+        "--judge", action="append", default=[], metavar="COLUMN", help="which columns are no person's but a judge's"
+    )
     add_format_option(taking)
     giving = actions.add_parser("export", help="write a run's scores as JSONL or CSV, as `import` reads them")
     giving.add_argument("run", metavar="RUN", help="a name (its newest run) or the beginning of an id")
@@ -137,8 +156,9 @@ def _import(arguments: argparse.Namespace) -> int:
     from tracekit_evaluators._records import print_run
     from tracekit_evaluators.imports import import_scores
 
+    table = _table(arguments)
     with Store.open(arguments.store) as store:
-        done = import_scores(store, arguments.file, run=arguments.run)
+        done = import_scores(store, arguments.file, run=arguments.run, table=table)
     title = f"{done.run.name}: {done.lines} lines, {done.new} new, {done.replaced} replaced"
     print_run(done.run.record, format=arguments.format, title=title)
     if done.unknown_traces:
@@ -146,6 +166,19 @@ def _import(arguments: argparse.Namespace) -> int:
         which = "1 trace that the file names is" if n == 1 else f"{n} traces that the file names are"
         print(f"tracekit: {which} not in the store", file=sys.stderr)
     return 0
+
+
+def _table(arguments: argparse.Namespace) -> TableForm | None:
+    from tracekit.errors import UsageError
+    from tracekit_evaluators.score_tables import TableForm, columns_of
+
+    values = columns_of(arguments.values)
+    if not values:
+        if arguments.name or arguments.case or arguments.judge:
+            raise UsageError("--name, --case and --judge are for tables; say which columns hold values with --values")
+        return None
+    name = arguments.name or (values[0] if len(values) == 1 else "value")
+    return TableForm(values, name, arguments.case, columns_of(arguments.judge))
 
 
 def _export(arguments: argparse.Namespace) -> int:

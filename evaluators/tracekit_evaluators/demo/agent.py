@@ -84,6 +84,16 @@ def helper(parameters: Mapping[str, object], *, answer: Answer = quote) -> Helpe
     return Helper(documents, ranking, most=int(str(parameters["documents"])), answer=answer)
 
 
+def keyword_version() -> Callable[[str], str]:
+    """The version `keyword` as one function, which is how it is packaged and served."""
+    return helper(VERSIONS["keyword"]).ask
+
+
+def bm25_version() -> Callable[[str], str]:
+    """The version `bm25` as one function, which is how it is packaged and served."""
+    return helper(VERSIONS["bm25"]).ask
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Answer all questions as one version of the agent, traced.
 

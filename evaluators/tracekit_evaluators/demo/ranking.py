@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-import bm25s
-
 from tracekit_evaluators.demo.corpus import Document
 
 Ranking = Callable[[str], Sequence[float]]
@@ -51,6 +49,8 @@ def bm25(documents: Sequence[Document], *, k1: float, b: float) -> Ranking:
         k1: How soon repetitions of a word stop counting.
         b: How much a document's length counts, from 0 to 1.
     """
+    import bm25s  # noqa: PLC0415 - the other ranking is packaged without it
+
     index = bm25s.BM25(k1=k1, b=b)
     index.index([_tokens(document) for document in documents], show_progress=False)
 

@@ -9,6 +9,7 @@ from tracekit_evaluators.grounding import texts_of
 from tracekit_evaluators.judge import Call, judge
 from tracekit_evaluators.score import Evidence, MissingInput, NotApplicable, Score
 from tracekit_evaluators.subject import Subject, as_text
+from tracekit_evaluators.texts.wordings import claim, uncovered
 from tracekit_evaluators.trajectory import Step, is_error, like, patterns, steps_of
 
 # A claim's verb, as a past participle, and the words of tools' names that do what it says.
@@ -64,13 +65,14 @@ _UNREAL = re.compile(
 )
 
 
-@judge(direction="minimize", needs=("output",), values="{0,1}")
+@judge(direction="minimize", needs=("output",), values="{0,1}", version="2")
 def claims_done_not_done(*, tools: Mapping[str, list[str]] | None = None, turns: bool = True) -> Call:
     """Whether the agent says that it did something for which no tool was called with success.
 
-    Found by rules: sentences in English that claim an action of the agent ("I've booked …", "… has been cancelled"),
-    against the names of tools that succeeded. Sentences with a condition, a negation or an earlier time are no claims.
-    A claim before its tool was called counts as true where it was called later.
+    Found by rules: sentences that claim an action of the agent ("I've booked …", "… wurde storniert"), against the
+    names of tools that succeeded, which are read as English. Sentences with a condition, a negation or an earlier time
+    are no claims. A claim before its tool was called counts as true where it was called later. Read are English,
+    German, French, Spanish and Portuguese; not applicable to an output in another language in which no claim is found.
 
     Args:
         tools: By participle (`booked`), names or patterns of the tools that do it, besides those whose names say so.
@@ -99,6 +101,9 @@ def claims_done_not_done(*, tools: Mapping[str, list[str]] | None = None, turns:
         if false:
             words_ = f"{len(false)} of {count} claims without a tool call that succeeded: {false[0].quote!r}"
         else:
+            other = None if count else uncovered(subject.output_text)
+            if other is not None:
+                raise NotApplicable(f"the output is in {other!r}, whose claims are not known")
             words_ = f"{count} claims, each with a tool call that succeeded" if count else "nothing is claimed"
         return Score(bool(false), explanation=words_, evidence=false[:10], metadata={"claims": count})
 
@@ -114,6 +119,10 @@ def _claims(text: str, own: re.Pattern[str] | None) -> Iterator[tuple[str, str]]
         # What stands before a claim makes it a condition, a denial or a question; what follows does not.
         if found is not None and not _UNREAL.search(sentence[: found.end()]) and not sentence.endswith("?"):
             yield sentence, next(each for each in found.groups() if each).lower()
+        elif found is None and not sentence.endswith("?"):
+            verb = claim(sentence)
+            if verb is not None:
+                yield sentence, verb
 
 
 def _answers(subject: Subject) -> Iterator[tuple[str, str]]:

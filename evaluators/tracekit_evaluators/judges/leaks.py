@@ -49,6 +49,7 @@ _NAMED_HINTS: tuple[str, ...] = (
     "private_key",
 )
 _NAMED_HINTS += ("private-key", "access_token", "access-token", "accesstoken", "auth_token", "auth-token", "authtoken")
+_FAMILIES = ("key", "token", "secret", "passw", "sig")  # what several hints share
 _OVERLAP = 300  # characters that are read again where a text goes on from another one
 _PLACEHOLDER = re.compile(r"(?i)redacted|example|your[_-]|placeholder|x{4,}|\*{3,}|<|\.\.\.|changeme|dummy|^(.)\1*$")
 
@@ -142,10 +143,11 @@ def secret_leakage(*, output_only: bool = False, entropy: float = 3.0) -> Call:
     """
 
     def call(subject: Subject) -> Score:
-        texts = [(None, subject.output_text)] if output_only else _all_texts(subject)
+        texts = [(None, subject.output_text)] if output_only else list(_all_texts(subject))
         found: dict[str, tuple[str | None, str]] = {}
-        for span_id, text in texts:
-            for kind, secret in _secrets(text, entropy):
+        patterns, named = _likely([text for _, text in texts])
+        for span_id, text in texts if patterns or named else ():
+            for kind, secret in _secrets(text, entropy, patterns, named=named):
                 found.setdefault(secret, (span_id, kind))
         kinds = Counter(kind for _, kind in found.values())
         told = ", ".join(f"{kind} ×{n}" for kind, n in sorted(kinds.items()))
@@ -171,11 +173,25 @@ def _all_texts(subject: Subject) -> Iterator[tuple[str | None, str]]:
             yield span.span_id, value[len(before) - _OVERLAP :] if goes_on else value
 
 
-def _secrets(text: str, least: float) -> Iterator[tuple[str, str]]:
-    for kind, words in matches(text, SECRETS):
+def _likely(texts: Sequence[str]) -> tuple[list[Pattern], bool]:
+    """The patterns of which some text holds a hint, and whether one holds the name of a secret.
+
+    A trace has many short texts and hardly ever a hint: they are looked for in all of its texts at once.
+    """
+    lowered = "\n".join(texts).lower()
+    lacking = [family for family in _FAMILIES if family not in lowered]
+
+    def hinted(hints: Sequence[str]) -> bool:
+        return not hints or any(hint in lowered for hint in hints if not any(family in hint for family in lacking))
+
+    return [each for each in SECRETS if hinted(each.hints)], hinted(_NAMED_HINTS)
+
+
+def _secrets(text: str, least: float, patterns: Sequence[Pattern], *, named: bool) -> Iterator[tuple[str, str]]:
+    for kind, words in matches(text, patterns):
         if not _PLACEHOLDER.search(words):
             yield kind, words
-    lowered = text.lower()
+    lowered = text.lower() if named else ""
     if any(hint in lowered for hint in _NAMED_HINTS):
         for match in _NAMED.finditer(text):
             words = match[1]

@@ -44,7 +44,8 @@ def turns_to_resolution(
 ) -> Call:
     """How many turns of the user it took until the matter was settled.
 
-    Settled it is at an event with such a name, or before a turn in which the user says so and wants nothing else.
+    Settled it is at an event with such a name, or before a turn in which the user says so and wants nothing else; what
+    users say is known in English, and in other languages by `settled` alone.
     Besides it says `turns_to_resolution.resolved`: whether it was settled at all. A session that was not has no number
     of turns: read the two together.
 

@@ -25,10 +25,10 @@ _SHOWN = 5
 
 @judge(needs=("output",), values="{0,1}")
 def parses(*, format: str = "json", fenced: bool = True) -> Call:  # noqa: A002 - the word of a spec
-    """Whether the output can be read as JSON, JSON lines, XML, HTML, Python or CSV.
+    """Whether the output can be read as JSON, JSON lines, XML, HTML, Python, CSV or YAML.
 
     Args:
-        format: `json`, `jsonl`, `xml`, `html`, `python` or `csv`.
+        format: `json`, `jsonl`, `xml`, `html`, `python`, `csv`, or `yaml`, where it must be an object or a list.
         fenced: Whether the output may stand between code fences.
 
     Raises:
@@ -91,7 +91,7 @@ def json_diff(
     def call(subject: Subject) -> Score:
         wanted = _decoded(subject.expect("output") if expected is None else expected)
         try:
-            said = json.loads(_unfenced(subject.output_text))
+            said = json.loads(unfenced(subject.output_text))
         except (ValueError, RecursionError) as error:
             return Score(0.0, explanation=f"the output is not JSON: {error}")
         faults: list[str] = []
@@ -118,7 +118,7 @@ def fields(*, expected: object = None, ignore: list[str] | None = None) -> Call:
     def call(subject: Subject) -> dict[str, float]:
         wanted = list(_leaves(_decoded(subject.expect("output") if expected is None else expected), "", left_out))
         try:
-            said = list(_leaves(json.loads(_unfenced(subject.output_text)), "", left_out))
+            said = list(_leaves(json.loads(unfenced(subject.output_text)), "", left_out))
         except (ValueError, RecursionError):
             said = []
         free = list(wanted)
@@ -226,7 +226,8 @@ def _decoded(value: object) -> object:
         raise MissingInput(f"the expected output is not JSON: {error}") from None
 
 
-def _unfenced(text: str) -> str:
+def unfenced(text: str) -> str:
+    """A text without the code fences around it, if it has any."""
     inside = _FENCED.match(text)
     return inside[1] if inside else text
 
@@ -297,6 +298,18 @@ def _jsonl(text: str) -> None:
         json.loads(line)
 
 
+def _yaml(text: str) -> None:
+    import yaml  # noqa: PLC0415 - for this one
+
+    try:
+        # Nothing is built: an alias of aliases stays a node, and a tag makes no object.
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())[:300]) from None
+    if root is None or isinstance(root, yaml.ScalarNode):
+        raise ValueError("it is a single value, as any text is")
+
+
 _READERS: dict[str, Callable[[str], object]] = {
     "json": json.loads,
     "jsonl": _jsonl,
@@ -304,4 +317,5 @@ _READERS: dict[str, Callable[[str], object]] = {
     "html": _html,
     "python": ast.parse,
     "csv": _csv,
+    "yaml": _yaml,
 }

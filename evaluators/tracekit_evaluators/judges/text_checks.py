@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 from tracekit.errors import UsageError
 from tracekit_evaluators.judge import Call, judge
-from tracekit_evaluators.score import MissingInput, NotApplicable, Score
+from tracekit_evaluators.score import Evidence, MissingInput, NotApplicable, Score
 from tracekit_evaluators.subject import Subject, as_text
 from tracekit_evaluators.texts.overlap import words
 from tracekit_evaluators.texts.reading import flesch, language
+from tracekit_evaluators.texts.wordings import refusals, uncovered
 
 _STUBS = re.compile(
     r"(?i)\bTODO\b|\bFIXME\b"
@@ -110,6 +112,8 @@ def readability(*, least: float | None = None) -> Call:
 def placeholder(*, patterns: list[str] | None = None) -> Call:
     """Whether the output leaves work undone: a TODO, "rest unchanged", "your code here".
 
+    The words are English; those of another language are given as patterns.
+
     Args:
         patterns: Regular expressions that count besides the built-in ones.
 
@@ -128,6 +132,29 @@ def placeholder(*, patterns: list[str] | None = None) -> Call:
             if found:
                 return Score(value=True, explanation=f"it says {found[0]!r}")
         return Score(value=False)
+
+    return call
+
+
+@judge(needs=("output",), values="{0,1}", direction="neutral")
+def refusal_words() -> Call:
+    """Whether the output declines in so many words: "I'm unable to …", "Ich kann … nicht", "no puedo …".
+
+    Found by rules in English, German, French, Spanish and Portuguese (`texts/wordings.toml`); not applicable to an
+    output in another language. An answer that declines a part is found too: `refusal` asks a model which it is.
+    """
+
+    def call(subject: Subject) -> Score:
+        text = subject.output_text
+        found = list(islice(refusals(text), 10))
+        other = None if found else uncovered(text)
+        if other is not None:
+            raise NotApplicable(f"the output is in {other!r}, whose refusals are not known")
+        return Score(
+            bool(found),
+            explanation=f"it says {found[0]!r:.200}" if found else None,
+            evidence=[Evidence(None, sentence) for sentence in found],
+        )
 
     return call
 

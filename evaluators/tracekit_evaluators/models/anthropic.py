@@ -10,11 +10,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import httpx
-
 from tracekit.errors import SettingError
 from tracekit.settings import setting
-from tracekit_evaluators.models._http import Wire, at, count, said
+from tracekit_evaluators.models._http import OK, Wire, at, count, said
 from tracekit_evaluators.models._retry import Fault, patiently
 from tracekit_evaluators.models.chat import Completion, Request
 from tracekit_evaluators.models.limits import Limiter
@@ -110,7 +108,7 @@ class AnthropicModel:
             status, answered, body = await self._wire.post(
                 url, self._payload(request), headers, who=who, timeout=self.timeout
             )
-            if status == httpx.codes.OK:
+            if status == OK:
                 return self._completion(body)
             message, _ = said(body)
             if status in (400, 422) and self._without(message):

@@ -11,11 +11,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import httpx
-
 from tracekit.errors import SettingError
 from tracekit.settings import setting
-from tracekit_evaluators.models._http import Wire, at, count, said
+from tracekit_evaluators.models._http import OK, Wire, at, count, said
 from tracekit_evaluators.models._retry import Fault, patiently
 from tracekit_evaluators.models.chat import Completion, Request
 from tracekit_evaluators.models.limits import Limiter
@@ -123,7 +121,7 @@ class OpenAIModel:
             status, headers, body = await self._wire.post(
                 url, self._payload(request, _FORMS[form]), own, who=who, timeout=self.timeout
             )
-            if status == httpx.codes.OK:
+            if status == OK:
                 self._form = form
                 return self._completion(body)
             message, code = said(body)

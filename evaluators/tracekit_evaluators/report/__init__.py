@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tracekit_evaluators.compare import compare_rows
+from tracekit_evaluators.calibration.shown import corrections
+from tracekit_evaluators.compare import compare_rows, with_corrections
 from tracekit_evaluators.pairing import pair, read_run
 from tracekit_evaluators.report.exports import markdown
 from tracekit_evaluators.report.judge_cards import judge_cards
@@ -44,7 +46,9 @@ def build_report(
         max_bytes: How large the HTML may be. The headline and the list of all cases are in whatever this is; texts and
             traces of cases, the worst first, as far as there is room.
     """
-    builder = _builder(store, run, baseline, max_cases=max_cases, library=max_bytes >= _LEAST_WITH_LIBRARY)
+    builder = _builder(
+        store, run, baseline, max_cases=max_cases, library=max_bytes >= _LEAST_WITH_LIBRARY, at=_end(run)
+    )
 
     def read(ids: list[str]) -> Iterator[TraceView]:
         return map(trace_view, store.traces(ids))
@@ -61,21 +65,35 @@ def headline_report(store: Store, run: RunRecord, *, baseline: RunRecord | None 
         run: The run.
         baseline: A run to compare it with.
     """
-    return _builder(store, run, baseline, max_cases=0, library=False).shell()
+    return _builder(store, run, baseline, max_cases=0, library=False, at=None).shell()
 
 
-def _builder(store: Store, run: RunRecord, baseline: RunRecord | None, *, max_cases: int, library: bool) -> Builder:
+def _end(run: RunRecord) -> datetime.datetime:
+    return run.finished_at or run.created_at  # what has expired since, the page itself marks when it is opened
+
+
+def _builder(
+    store: Store,
+    run: RunRecord,
+    baseline: RunRecord | None,
+    *,
+    max_cases: int,
+    library: bool,
+    at: datetime.datetime | None,
+) -> Builder:
     mine = read_run(store, run)
     shown = version_runs(store.catalog.runs.list(), run)
     theirs = None if baseline is None else read_run(store, baseline)
+    told = corrections(store, [each for each in (baseline, run) if each is not None], at=at)
     return Builder(
         mine,
         baseline=theirs,
         pairing=None if theirs is None else pair(theirs, mine),
-        comparison=None if theirs is None else compare_rows(theirs, mine),
+        comparison=None if theirs is None else with_corrections(compare_rows(theirs, mine), told),
         versions=version_table(shown, run),
         frontier=frontier(store, shown, run) if len(shown) > 1 else None,
         judges=judge_cards(store, mine),
+        corrected=told,
         library=library,
         max_cases=max_cases,
     )

@@ -188,6 +188,10 @@ class Cases:
             dollars=dollars,
         )
 
+    def rows(self, key: str, name: str) -> list[Row]:
+        """A case's rows of one score."""
+        return [row for row in self._rows[key] if row.get("name") == name]
+
     def trace_ids(self, key: str) -> list[str]:
         """The traces of a case that are shown in full, the worst first."""
         return self._attempts(key)[:_MOST_ATTEMPTS]

@@ -40,6 +40,17 @@ class Whisker:
     zero: float | None = None
     own_scale: bool = False
 
+    def ground(self) -> str:
+        """What it stands on, and zero as dashes, as the data of one SVG path in a view box of 100 × 22."""
+        zero = "" if self.zero is None else f"M{self.zero:g} 0" + "v2m0 2" * 6
+        return f"M0 11H100{zero}"
+
+    def reach(self) -> str:
+        """The interval and its ends, as the data of one SVG path; empty where there is none."""
+        if self.low is None or self.high is None:
+            return ""
+        return f"M{self.low:g} 7v8M{self.high:g} 7v8M{self.low:g} 11H{self.high:g}"
+
 
 @dataclass(frozen=True)
 class Bar:
@@ -63,13 +74,37 @@ class Distribution:
         name: The score.
         bars: Its bars from left to right.
         ticks: Marks on the value axis, in per cent.
-        note: What the bars leave out.
+        least: Where the first bar of a histogram begins.
+        bin_width: How wide each of its bars is.
+        score: The score as the store has it.
+        column: Its place among the columns of the list of cases, where it has one.
     """
 
     name: str
     bars: tuple[Bar, ...]
     ticks: tuple[Tick, ...]
-    note: str = ""
+    least: float = 0.0
+    bin_width: float = 1.0
+    score: str = ""
+    column: int | None = None
+
+    def mine(self) -> str:
+        """The bars of a histogram as the data of one SVG path, in a view box of 100 × 100."""
+        return "".join(
+            f"M{bar.x:g} 100V{100 - bar.height:.5g}H{bar.x + bar.width:.5g}V100z" for bar in self.bars if bar.height
+        )
+
+    def theirs(self) -> str:
+        """The baseline's heights as the data of one SVG path; empty without a baseline."""
+        return "".join(
+            f"M{bar.x:g} {100 - bar.baseline_height:.5g}H{bar.x + bar.width:.5g}"
+            for bar in self.bars
+            if bar.baseline_height is not None
+        )
+
+    def place(self, value: float) -> int:
+        """Which bar of a histogram holds a value."""
+        return min(len(self.bars) - 1, int((value - self.least) / self.bin_width))
 
 
 @dataclass(frozen=True)
@@ -186,7 +221,7 @@ def histogram(name: str, values: Sequence[float], *, baseline: Sequence[float] =
         )
         for place in range(bins)
     )
-    return Distribution(name, bars, _value_ticks(least, width, bins, whole=whole))
+    return Distribution(name, bars, _value_ticks(least, width, bins, whole=whole), least, width)
 
 
 def shares(

@@ -28,9 +28,11 @@ def _markdown(report: Report) -> Iterator[str]:
     for note in report.notes:
         yield f"> {_word(note)}\n"
     if report.compared:
-        yield from _table(_COMPARED, [_compared(score) for score in report.scores])
+        lines = [_compared(each) for score in report.scores for each in score.and_people()]
+        yield from _table(_COMPARED, lines)
     else:
-        rows = [(each.name, each.value, each.interval, each.cases, each.coverage) for each in report.scores]
+        every = [each for score in report.scores for each in score.and_people()]
+        rows = [(each.name, each.value, each.interval, each.cases, each.coverage) for each in every]
         yield from _table(("Score", "Mean", "95 % interval", "Cases", "Scored"), rows)
     yield from _table(
         ("Per trace", "Median", "95th percentile", "Total", "Traces"),
@@ -57,7 +59,8 @@ def _markdown(report: Report) -> Iterator[str]:
 
 
 def _compared(score: ScoreLine) -> Sequence[str]:
-    verdict = f"{score.glyph} {score.verdict}" if score.verdict else "only in this run"
+    alone = score.method if score.told_by_people else "only in this run"
+    verdict = f"{score.glyph} {score.verdict}" if score.verdict else alone
     difference = (score.difference, score.difference_interval, score.p_adjusted)
     changed = f"{score.regressed} / {score.improved}" if score.verdict else ""
     return (score.name, score.baseline, score.value, *difference, verdict, changed, score.cases)

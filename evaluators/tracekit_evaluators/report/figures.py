@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,10 +14,11 @@ from tracekit_evaluators.report.charts import Curve, Distribution
 from tracekit_evaluators.report.headline import GLYPHS, TONES, Metric, numbers
 from tracekit_evaluators.report.text import line
 from tracekit_evaluators.report.waterfall import duration
-from tracekit_evaluators.summary import ScoreGroup, number, status
+from tracekit_evaluators.summary import Row, ScoreGroup, number, status
 from tracekit_evaluators.verdict import figure
 
-_BAR_TONES = {"passed": "good", "failed": "bad", "not scored": "none"}
+NOT_SCORED = "not scored"
+_BAR_TONES = {"passed": "good", "failed": "bad", NOT_SCORED: "none"}
 _MOST_LABELS = 12
 
 
@@ -72,7 +73,7 @@ def distributions(run: RunRows, baseline: RunRows | None) -> Iterator[Distributi
             counts = None if theirs is None else _counts(theirs)
             found = charts.shares(line(name, longest=80), _counts(group), baseline=counts, tones=_BAR_TONES)
         if found is not None and found.bars:
-            yield found
+            yield replace(found, score=name)
 
 
 def curves(metrics: Mapping[str, Metric], baseline: Mapping[str, Metric], run: RunRows) -> Iterator[Curve]:
@@ -97,23 +98,29 @@ def _measured(side: RunRows) -> dict[str, list[float]]:
     return found
 
 
-def _counts(group: ScoreGroup) -> dict[str, int]:
-    found: dict[str, int] = {}
-    if group.kind == "bool":
-        better = 0.0 if group.direction == "minimize" else 1.0
+def bar_label(group: ScoreGroup, row: Row) -> str | None:
+    """Which bar of a score that passes, fails or says a word counts a row; `None` where it counts for nothing."""
+    state = status(row)
+    if group.kind in {"label", "text"}:
+        if state == "scored":
+            return line(row.get("label"), longest=60)
+    elif group.kind == "bool" and (value := number(row)) is not None:
         names = ("yes", "no") if group.direction == "neutral" else ("passed", "failed")
-        values = numbers(group)
-        found = {names[0]: values.count(better), names[1]: len(values) - values.count(better)}
-    elif group.kind in {"label", "text"}:
-        for row in group.rows:
-            if status(row) == "scored":
-                label = line(row.get("label"), longest=60)
-                found[label] = found.get(label, 0) + 1
+        return names[value != (0.0 if group.direction == "minimize" else 1.0)]
+    return None if state == "not_applicable" else NOT_SCORED
+
+
+def _counts(group: ScoreGroup) -> dict[str, int]:
+    found: dict[str, int] = {"yes": 0, "no": 0} if group.direction == "neutral" else {"passed": 0, "failed": 0}
+    found = found if group.kind == "bool" else {}
+    for row in group.rows:
+        label = bar_label(group, row)
+        if label is not None:
+            found[label] = found.get(label, 0) + 1
+    missing = found.pop(NOT_SCORED, 0)
+    if group.kind != "bool":
         found = dict(sorted(found.items(), key=lambda item: (-item[1], item[0]))[:_MOST_LABELS])
-    held = {"label", "text"} & {group.kind}
-    missing = sum(1 for row in group.rows if status(row) != "not_applicable" and number(row) is None and not held)
-    missing += sum(1 for row in group.rows if held and status(row) not in {"scored", "not_applicable"})
-    return {**found, "not scored": missing} if missing else found
+    return {**found, NOT_SCORED: missing} if missing else found
 
 
 def _measure(name: str, value: float) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from tracekit_evaluators.calibration.corrections import Corrected
+from tracekit_evaluators.calibration.shown import Corrections
 from tracekit_evaluators.comparison import Comparison, ScoreDifference
 from tracekit_evaluators.pairing import RunRows
 from tracekit_evaluators.report import charts
@@ -37,6 +39,49 @@ class Tile:
 
 
 @dataclass(frozen=True)
+class PeopleLine:
+    """What people would say of a score, by its judge's calibration; without a baseline the mean alone.
+
+    Args:
+        value: The run's mean.
+        interval: Its interval.
+        method: How it was made.
+        baseline: The baseline's mean with its interval.
+        difference: The difference.
+        difference_interval: Its interval.
+        whisker: The mean, or the difference, drawn like the judge's own.
+        expires: From when on it no longer counts, as `2027-02-01`; empty where that never comes.
+    """
+
+    value: str
+    interval: str
+    method: str
+    baseline: str = ""
+    difference: str = ""
+    difference_interval: str = ""
+    whisker: Whisker | None = None
+    expires: str = ""
+
+    def as_line(self, of: ScoreLine) -> ScoreLine:
+        """The same as a line of the table of scores, for tables that know no other."""
+        return ScoreLine(
+            name=f"{of.name}, as people would say",
+            direction="",
+            value=self.value,
+            interval=self.interval,
+            cases="",
+            coverage="",
+            coverage_note="",
+            method=self.method,
+            whisker=self.whisker,
+            baseline=self.baseline,
+            difference=self.difference,
+            difference_interval=self.difference_interval,
+            told_by_people=True,
+        )
+
+
+@dataclass(frozen=True)
 class ScoreLine:
     """A line of the table of scores; the columns of a comparison are empty without a baseline."""
 
@@ -62,6 +107,12 @@ class ScoreLine:
     improved: int = 0
     unsettled: str = ""
     settles: str = ""
+    people: PeopleLine | None = None
+    told_by_people: bool = False
+
+    def and_people(self) -> tuple[ScoreLine, ...]:
+        """The line, and below it what people would say, where its judge was calibrated."""
+        return (self,) if self.people is None else (self, self.people.as_line(self))
 
 
 class Headline:
@@ -71,15 +122,31 @@ class Headline:
         run: The run's rows.
         metrics: Its metrics, as `summarise` gives them.
         comparison: Its comparison with a baseline.
+        corrected: What people would say of the run.
+        expires: For scores the day from which on that no longer counts.
     """
 
-    def __init__(self, run: RunRows, *, metrics: Mapping[str, Metric], comparison: Comparison | None) -> None:
+    def __init__(
+        self,
+        run: RunRows,
+        *,
+        metrics: Mapping[str, Metric],
+        comparison: Comparison | None,
+        corrected: Corrections | None = None,
+        expires: Mapping[str, str] | None = None,
+    ) -> None:
         self._run = run
         self._metrics = metrics
         self._differences = {each.name: each for each in comparison.scores} if comparison is not None else {}
         self._compared = comparison is not None
-        shares = [each.estimate for each in self._differences.values() if charts.is_share(each.kind)]
-        self._reach = charts.difference_scale([(each.value, each.low, each.high) for each in shares])
+        self._expires = expires or {}
+        means: Mapping[tuple[str, str], Corrected] = {} if corrected is None else corrected.means
+        self._means = {score: each.to_dict() for (id_, score), each in means.items() if id_ == run.run.id}
+        shares = [each for each in self._differences.values() if charts.is_share(each.kind)]
+        ends = [(each.estimate.value, each.estimate.low, each.estimate.high) for each in shares]
+        people = [each.corrected["difference"] for each in shares if each.corrected and "difference" in each.corrected]
+        ends += [_ends(told) for told in people]
+        self._reach = charts.difference_scale(ends)
 
     def tiles(self) -> Iterator[Tile]:
         """The scores that have a mean, and the hardest pass^k."""
@@ -133,7 +200,20 @@ class Headline:
             whisker=None if self._compared else self._whisker(name, kind, value, low, high),
         )
         found = self._differences.get(name)
-        return told if found is None else self._compared_line(told, found)
+        if found is not None:
+            return self._compared_line(told, found)
+        people = None if self._compared else self._means.get(name)
+        return told if people is None else replace(told, people=self._people(name, kind, people))
+
+    def _people(self, name: str, kind: str, told: Metric) -> PeopleLine:
+        value, low, high = _ends(told)
+        return PeopleLine(
+            value=amount(value, kind=kind),
+            interval=interval(low, high, kind=kind),
+            method=str(told.get("method")),
+            whisker=self._whisker(name, kind, value, low, high),
+            expires=self._expires.get(name, ""),
+        )
 
     def _whisker(
         self, name: str, kind: str, value: float | None, low: float | None, high: float | None
@@ -166,9 +246,37 @@ class Headline:
                 estimate.value, low=estimate.low, high=estimate.high, reach=reach, own_scale=own
             ),
             cases=f"{found.pairs}" if found.pairs else told.cases,
+            people=self._people_compared(found, reach=reach, own=own),
             unsettled=_unsettled(found),
-            settles=f"about {found.more_cases:,} more cases would settle it" if found.more_cases else "",
+            settles=f"about {_round(found.more_cases):,} more cases would settle it" if found.more_cases else "",
         )
+
+    def _people_compared(self, found: ScoreDifference, *, reach: float, own: bool) -> PeopleLine | None:
+        told = found.corrected
+        if told is None:
+            return None
+        sides = {side: _ends(told.get(side, {})) for side in ("baseline", "candidate", "difference")}
+        words = {side: amount(ends[0], kind=found.kind) if side in told else "" for side, ends in sides.items()}
+        value, low, high = sides["difference"]
+        return PeopleLine(
+            value=words["candidate"],
+            interval=interval(*sides["candidate"][1:], kind=found.kind),
+            method=str(list(told.values())[-1]["method"]),
+            baseline=words["baseline"],
+            difference=amount(value, kind=found.kind, signed=True) if "difference" in told else "",
+            difference_interval=interval(low, high, kind=found.kind, signed=True),
+            whisker=charts.difference_whisker(value, low=low, high=high, reach=reach, own_scale=own),
+            expires=self._expires.get(found.name, ""),
+        )
+
+
+def _round(count: int) -> int:
+    """A count that is itself an estimate, in two digits."""
+    return int(float(f"{count:.2g}"))
+
+
+def _ends(told: Metric) -> tuple[float | None, float | None, float | None]:
+    return real(told.get("value")), real(told.get("low")), real(told.get("high"))
 
 
 def _unsettled(found: ScoreDifference) -> str:

@@ -60,6 +60,7 @@ class JudgeCard:
         reasons: Why it is not good.
         agreement: Statistics beside people's labels.
         expires: The day from which on it no longer counts, as `2027-02-01`; empty without one.
+        score: Which of its scores was compared with people's labels; empty where none was.
     """
 
     name: str
@@ -71,6 +72,7 @@ class JudgeCard:
     reasons: tuple[str, ...]
     agreement: tuple[Agreement, ...]
     expires: str = ""
+    score: str = ""
 
 
 def judge_cards(store: Store, run: RunRows) -> tuple[JudgeCard, ...]:
@@ -129,6 +131,7 @@ def _card(
         reasons=() if found is None else tuple(line(reason, longest=300) for reason in found.reasons),
         agreement=() if found is None else tuple(_agreement(found)),
         expires="" if ends is None else f"{ends:%Y-%m-%d}",
+        score="" if found is None else found.score,
     )
 
 

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 from tracekit_evaluators.report.cases import CaseView, Cell
 from tracekit_evaluators.report.packing import packed
+from tracekit_evaluators.report.picking import Bars
 from tracekit_evaluators.report.text import line
 
 _CHANGES = ("", "regressed", "improved", "mixed")
 
 
-def listing(views: Sequence[CaseView], *, columns: Sequence[str], kinds: Mapping[str, str], compared: bool) -> str:
+def listing(
+    views: Sequence[CaseView],
+    *,
+    columns: Sequence[str],
+    kinds: Mapping[str, str],
+    compared: bool,
+    charts: Mapping[str, Bars] | None = None,
+) -> str:
     """The list of cases, packed.
 
     Args:
@@ -19,12 +28,14 @@ def listing(views: Sequence[CaseView], *, columns: Sequence[str], kinds: Mapping
         columns: The names of the scores that have a column.
         kinds: Their kinds: `bool`, `number`, `label` or `text`.
         compared: Whether there is a baseline.
+        charts: The bars of their charts, by column.
 
     Returns:
         An object of `name`, `link` (null where it is the name), `ask`, `change` (a number: nothing, regressed,
         improved, mixed), `flags` (1 failed, 2 error), `ms`, `usd`, each an array with one item a case; `columns`, each
         with `name`, `kind`, `cells` (text, tone, hint, change, tone of the change) and for each case `at` (its cell),
-        `value` and, with a baseline, `before` (the baseline's value); and `compared`.
+        `value` and, with a baseline, `before` (the baseline's value), and where the column has a chart `bars`:
+        `labels`, `counts`, `before`, `masks` of `picking`; and `compared`.
     """
     return packed(
         {
@@ -41,6 +52,7 @@ def listing(views: Sequence[CaseView], *, columns: Sequence[str], kinds: Mapping
                     "name": line(name, longest=80),
                     "kind": kinds[name],
                     **_column([view.cells[place] for view in views], compared=compared),
+                    **({"bars": asdict(charts[name])} if charts and name in charts else {}),
                 }
                 for place, name in enumerate(columns)
             ],

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from tracekit_evaluators.calibration.shown import Corrections
 from tracekit_evaluators.comparison import Comparison
 from tracekit_evaluators.pairing import Pairing, RunRows
 from tracekit_evaluators.report.cases import BRIEF, LONGEST, CaseBody, Cases, CaseView, linked, paired_keys
@@ -26,6 +27,7 @@ from tracekit_evaluators.report.headline import (
 from tracekit_evaluators.report.judge_cards import JudgeCard, weak
 from tracekit_evaluators.report.listing import listing
 from tracekit_evaluators.report.packing import MOST_CHARACTERS, Packer, Shelf
+from tracekit_evaluators.report.picking import Bars, bars
 from tracekit_evaluators.report.scatters import Frontier, Scatter, time_and_cost
 from tracekit_evaluators.report.slicing import SliceTable, slice_method, slice_table
 from tracekit_evaluators.report.text import line
@@ -36,7 +38,8 @@ from tracekit_evaluators.verdict import run_sentence, run_words
 MOST_BYTES = 5_000_000
 _MOST_SHOWN = 20  # cases that the page shows and prints without JavaScript
 _LONGEST_SHOWN = 1_200
-_EMPTY = Shelf((), (), 0)
+FEWEST_FILTERED = 30  # cases; of fewer a list says what charts of a part of them would
+EMPTY = Shelf((), (), 0)
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,7 @@ class Builder:
         versions: The same scores of other versions.
         frontier: What versions are worth and cost.
         judges: What is known of each judge.
+        corrected: What people would say of the run and the baseline.
         library: Whether there is room for the library of charts.
         max_cases: How many cases, the worst first, bring their traces.
     """
@@ -140,11 +144,13 @@ class Builder:
         versions: VersionTable | None = None,
         frontier: Frontier | None = None,
         judges: Sequence[JudgeCard] = (),
+        corrected: Corrections | None = None,
         library: bool = True,
         max_cases: int = 200,
     ) -> None:
         self._run, self._baseline, self._comparison, self._versions = run, baseline, comparison, versions
         self._frontier, self._judges, self._library = frontier, tuple(judges), library
+        self._corrected = corrected
         self._metrics = run.metrics
         paired = None if baseline is None or pairing is None or pairing.by == "none" else (baseline, pairing.baseline)
         self._cases = Cases(run, keys=paired_keys(pairing, run), baseline=paired, comparison=comparison)
@@ -158,7 +164,13 @@ class Builder:
     def shell(self) -> Report:
         """The report without the data that JavaScript would show."""
         word, tone = self._verdict()
-        headline = Headline(self._run, metrics=self._metrics, comparison=self._comparison)
+        headline = Headline(
+            self._run,
+            metrics=self._metrics,
+            comparison=self._comparison,
+            corrected=self._corrected,
+            expires={card.score: card.expires for card in self._judges if card.expires},
+        )
         before = self._baseline.metrics if self._baseline is not None else {}
         slices = None if self._comparison is None else slice_table(self._comparison)
         return Report(
@@ -174,7 +186,7 @@ class Builder:
             scores=tuple(headline.lines()),
             axis=headline.axis(),
             measures=tuple(measures(self._run, self._baseline, self._comparison)),
-            distributions=tuple(distributions(self._run, self._baseline)),
+            distributions=tuple(self._charts()),
             curves=tuple(curves(self._metrics, before, self._run)),
             differing=differing(self._run),
             versions=self._versions,
@@ -182,7 +194,7 @@ class Builder:
             scatter=time_and_cost(self._views),
             slices=slices,
             judges=self._judges,
-            library=self._library and len(self._cases.ordered) > 1,
+            library=self._library and len(self._cases.ordered) >= FEWEST_FILTERED,
             columns=tuple(line(name, longest=80) for name in self._cases.columns),
             columns_left_out=len(self._run.groups) - len(self._cases.columns),
             cases=tuple(
@@ -190,8 +202,8 @@ class Builder:
             ),
             cases_total=len(self._cases.ordered),
             listing="",
-            texts=_EMPTY,
-            traces=_EMPTY,
+            texts=EMPTY,
+            traces=EMPTY,
             facts=tuple(run_facts(self._run, self._baseline)),
             commands=tuple(commands(self._run.run, None if self._baseline is None else self._baseline.run)),
             methods=(*methods(self._metrics, self._comparison), *([slice_method(slices)] if slices else [])),
@@ -209,13 +221,28 @@ class Builder:
             read: Gives the traces of ids that the store holds.
         """
         kinds = {name: group.kind for name, group in self._run.groups.items()}
-        packed = listing(self._views, columns=self._cases.columns, kinds=kinds, compared=shell.compared)
+        packed = listing(
+            self._views,
+            columns=self._cases.columns,
+            kinds=kinds,
+            compared=shell.compared,
+            charts={chart.score: self._bars(chart) for chart in shell.distributions if chart.column is not None},
+        )
         left = max(0, room - len(packed))
         most = max(10_000, min(MOST_CHARACTERS, left // 8))  # small chunks for a small page, which they fill better
         texts = Packer("texts-", self._bodies(), most=most)
         texts.fill(left * 6 // 10)
         traces = Packer("traces-", self._traces(read), most=most).fill(left - texts.size)
         return replace(shell, listing=packed, texts=texts.fill(left - traces.size), traces=traces)
+
+    def _bars(self, chart: Distribution) -> Bars:
+        rows = [self._cases.rows(view.key, chart.score) for view in self._views]
+        return bars(chart, self._run.groups[chart.score], rows=rows)
+
+    def _charts(self) -> Iterator[Distribution]:
+        places = {name: place for place, name in enumerate(self._cases.columns)}
+        for chart in distributions(self._run, self._baseline):
+            yield replace(chart, column=places.get(chart.score))
 
     def _bodies(self) -> Iterator[CaseBody]:
         for place, key in enumerate(self._cases.ordered):
@@ -268,6 +295,8 @@ class Builder:
                 yield f"{note[0].upper()}{note[1:]}."
             if self._comparison.missing_scores:
                 yield f"Only one of the runs has {line(', '.join(self._comparison.missing_scores), longest=300)}."
+        elif self._corrected is not None:
+            yield from (f"{note[0].upper()}{note[1:]}." for note in self._corrected.notes)
         doubted = weak(self._judges)
         if doubted:
             yield f"People’s labels speak against {', '.join(doubted)}: see the judges before trusting the scores."

@@ -12,7 +12,7 @@ from tracekit_evaluators.report.text import line
 from tracekit_evaluators.slices import FALSE_SHARE
 from tracekit_evaluators.verdict import amount, interval, p_figure
 
-_MOST = 12
+_MOST = 30
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ _STYLE = (
     ".zero{stroke:#7c8792;stroke-dasharray:2 2}"
     ".reach{stroke:#2757c9;stroke-width:2}.point{fill:#2757c9}.good .reach{stroke:#14713f}.good .point{fill:#14713f}"
     ".bad .reach{stroke:#b3261e}.bad .point{fill:#b3261e}.strong{font-weight:600}.band{fill:#d6e0f8}"
+    ".people .reach{stroke:#7a4fc9}.people .point{fill:#7a4fc9}"
     ".own{fill:#fff;stroke:#7c8792;stroke-width:1.5}.curve{fill:none;stroke:#2757c9;stroke-width:2}"
     ".theirs{fill:none;stroke:#3d4650;stroke-width:2;stroke-dasharray:4 3}.mark{stroke:#3d4650;stroke-width:2}"
     ".bar{fill:#86a7ee}.bar.good{fill:#14713f}.bar.bad{fill:#b3261e}.bar.none{fill:#7c8792}"
@@ -46,15 +47,15 @@ def drawings(report: Report) -> dict[str, str]:
 
 def forest(report: Report) -> str:
     """Every score's mean, or its difference from the baseline, with its 95 % interval."""
-    rows = [score for score in report.scores if score.whisker is not None]
+    rows = [each for score in report.scores for each in score.and_people() if each.whisker is not None]
     height = 56 + 28 * len(rows)
     title = report.title + (f" against {report.baseline_title}" if report.compared else "")
     parts = [_text(16, 24, title, "ink strong")]
     parts += [_text(_x(tick.at), 46, tick.label, "muted", anchor=_anchor(tick)) for tick in report.axis]
     for place, score in enumerate(rows):
         y = 66 + 28 * place
-        parts.append(f'<g class="{score.tone}">')
-        parts.append(_text(16, y + 4, _cut(score.name, 26), "ink"))
+        parts.append(f'<g class="{"people" if score.told_by_people else score.tone}">')
+        parts.append(_text(16, y + 4, "as people would say" if score.told_by_people else _cut(score.name, 26), "ink"))
         if score.whisker is not None:
             parts.append(_whisker(score.whisker, y))
         said = score.difference if report.compared else score.value

@@ -14,7 +14,7 @@ _COLUMNS = ("group", "name", "value", "distribution", "version")
 def command() -> Command:
     """List the installed plugins."""
     return Command(
-        help="list the installed plugins: commands, dialects, processors, judges, models, reporters",
+        help="list the installed plugins: commands, dialects, processors, judges, models, reporters, gates",
         run=_run,
         configure=lambda parser: add_format_option(parser, formats=("table", "json")),
         examples=("tracekit plugins", "tracekit plugins --format json"),

@@ -1,5 +1,6 @@
 // Charts of the cases that a filter leaves, by Observable Plot, which is unpacked when it is first needed.
 const LIBRARY = ["library-0", "library-1"];
+const MOST_ELEMENTS = 1480; // of the page with these charts
 let loading = null;
 const plotting = () => {
   loading = loading || (async () => {
@@ -40,6 +41,32 @@ const decades = (values) => {
   return inside.length ? inside.filter((_, place) => place % Math.ceil(inside.length / 4) === 0) : [least];
 };
 
+// Marks that look alike become one path: a chart of many marks stays a few elements.
+const OUTLINES = {
+  rect: (mark) => { const [x, y, w, h] = ["x", "y", "width", "height"].map((name) => Number(mark.getAttribute(name))); return `M${x} ${y}h${w}v${h}h${-w}z`; },
+  circle: (mark) => { const [x, y, r] = ["cx", "cy", "r"].map((name) => Number(mark.getAttribute(name))); return `M${x - r} ${y}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0z`; },
+  line: (mark) => { const [x1, y1, x2, y2] = ["x1", "y1", "x2", "y2"].map((name) => Number(mark.getAttribute(name))); return `M${x1} ${y1}L${x2} ${y2}`; },
+};
+const PLACED = new Set(["x", "y", "width", "height", "cx", "cy", "r", "x1", "y1", "x2", "y2"]);
+const thinned = (drawn) => {
+  for (const group of drawn.querySelectorAll("g")) {
+    const alike = new Map();
+    for (const mark of [...group.children]) {
+      if (!OUTLINES[mark.tagName] || mark.childElementCount || mark.hasAttribute("transform")) continue;
+      const look = [mark.tagName, ...[...mark.attributes].filter(({ name }) => !PLACED.has(name)).map(({ name, value }) => `${name}=${value}`)].join(";");
+      alike.set(look, [...(alike.get(look) || []), mark]);
+    }
+    for (const [first, ...more] of alike.values()) {
+      if (!more.length) continue;
+      const merged = svg("path", { d: [first, ...more].map((mark) => OUTLINES[mark.tagName](mark)).join("") });
+      for (const { name, value } of first.attributes) if (!PLACED.has(name)) merged.setAttribute(name, value);
+      first.replaceWith(merged);
+      for (const mark of more) mark.remove();
+    }
+  }
+  return drawn;
+};
+
 const charts = (Plot, cases, order, { chosen, width }) => {
   const compared = cases.compared;
   const frame = (marks, more) => Plot.plot({ className: "plotted", width, height: 150, marginLeft: 44, marginRight: 12, marginTop: 14, marginBottom: 26, marks, ...more });
@@ -48,6 +75,7 @@ const charts = (Plot, cases, order, { chosen, width }) => {
     drawn.setAttribute("role", "img");
     drawn.setAttribute("aria-label", `${title} of the cases listed`);
     for (const part of drawn.querySelectorAll("[aria-label]")) part.removeAttribute("aria-label");
+    thinned(drawn);
     return el("figure", { class: "card", "data-chart": title }, el("figcaption", {}, title, note ? el("span", { class: "muted", text: ` ${note}` }) : ""), drawn);
   };
   const known = (values) => order.map((place) => values[place]).filter((value) => value !== null && value !== undefined);
@@ -117,10 +145,10 @@ const dots = (Plot, frame, card, title, spots, scales, diagonal) => {
   const cells = log
     ? Plot.dot(spots, Plot.hexbin({ r: "count" }, { x: "x", y: "y", fill: "var(--fill)", binWidth: 14 }))
     : Plot.rect(spots, Plot.bin({ fillOpacity: "count" }, { x: { value: "x", ...even }, y: { value: "y", ...even }, fill: "var(--accent)" }));
-  return card(title, many ? `${spots.length.toLocaleString("en")} cases, binned` : "", frame([
+  return card(title, many ? `${spots.length.toLocaleString("en")} cases, binned` : spots.some((spot) => spot.failed) ? "○ failed" : "", frame([
     diagonal ? Plot.line([[ends[0], ends[0]], [ends[1], ends[1]]], { stroke: "var(--plain)", strokeDasharray: "2 2" }) : null,
-    many ? cells : Plot.dot(spots, { x: "x", y: "y", r: 3, fill: (spot) => (spot.failed ? "var(--bad)" : "var(--fill)"), symbol: (spot) => (spot.failed ? "times" : "circle"), stroke: (spot) => (spot.failed ? "var(--bad)" : "var(--fill)") }),
-  ], { marginLeft: 56, ...scales, symbol: { type: "identity" } }));
+    many ? cells : Plot.dot(spots, { x: "x", y: "y", r: 3, fill: (spot) => (spot.failed ? "var(--paper)" : "var(--fill)"), stroke: (spot) => (spot.failed ? "var(--bad)" : "var(--fill)"), strokeWidth: 1.5 }),
+  ], { marginLeft: 56, ...scales }));
 };
 
 // The strip of charts above the list: empty and hidden until a filter leaves some of the cases.
@@ -140,10 +168,14 @@ const drawer = (cases) => {
     if (mine !== turn) return;
     const Plot = await plotting();
     if (mine !== turn) return;
-    const drawn = charts(Plot, cases, order, { chosen, width: 300 });
+    box.replaceChildren();
+    const every = charts(Plot, cases, order, { chosen, width: 300 });
+    let room = MOST_ELEMENTS - document.getElementsByTagName("*").length;
+    const drawn = every.filter((card) => (room -= 1 + card.getElementsByTagName("*").length) > 0); // the page stays light
     box.hidden = false;
     box.replaceChildren(el("p", { class: "hint" }, `Charts of the ${order.length === 1 ? "one case" : `${order.length.toLocaleString("en")} cases`} listed. `,
-      chosen ? "They were chosen by how they did, so no interval is drawn." : "Intervals take each case as independent and correct for nothing: a look, not a test."), el("div", { class: "cards" }, drawn));
+      chosen ? "They were chosen by how they did, so no interval is drawn." : "Intervals take each case as independent and correct for nothing: a look, not a test.",
+      drawn.length < every.length ? ` ${every.length - drawn.length} more charts are left out, to keep the page light.` : ""), el("div", { class: "cards" }, drawn));
     box.dataset.count = String(order.length);
   };
   return { box, draw };

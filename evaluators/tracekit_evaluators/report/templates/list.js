@@ -3,7 +3,7 @@ const app = one("#app");
 const pane = one("#pane");
 const CHANGES = ["", "regressed", "improved", "mixed"];
 const HELP = [["j k ↓ ↑", "next, previous case"], ["Enter", "open"], ["Esc", "close"], ["n p", "next, previous case, opened"], ["r", "next regression"], ["e", "next error"],
-  ["1 … 5", "views of the trace"], ["← →", "fold, unfold a step"], ["[ ]", "fold, unfold all"], ["/", "search"], ["y", "copy a link to the case"], ["t", "light or dark"], ["?", "these keys"]];
+  ["1 … 5", "views of the trace"], ["← →", "fold, unfold a step"], ["[ ]", "fold, unfold all"], ["/", "search"], ["Tab, ← →, Enter", "bars of a chart: list the cases of one"], ["y", "copy a link to the case"], ["t", "light or dark"], ["?", "these keys"]];
 
 const duration = (ms) => {
   if (ms === null) return "–";
@@ -20,8 +20,13 @@ const start = async () => {
   if (!total) return;
   const links = cases.link.map((link, place) => link === null ? cases.name[place] : link);
   const words = cases.name.map((name, place) => `${name} ${cases.ask[place]}`.toLowerCase());
-  const state = { show: "all", sort: "place", down: false, q: "", deep: null, case: null, tab: "chat" };
+  const state = { show: "all", sort: "place", down: false, q: "", bar: null, deep: null, case: null, tab: "chat" };
   const drawn = drawer(cases);
+  const bars = picker(cases, (found) => {
+    state.bar = found;
+    draw();
+    said.textContent = picked.title ? `${order.length.toLocaleString("en")} cases listed: ${picked.title}` : "all cases listed";
+  });
   let order = [];
 
   const wanted = {
@@ -58,6 +63,8 @@ const start = async () => {
   };
   const found = el("span", { id: "found", role: "status" });
   const search = el("input", { type: "search", id: "search", placeholder: "Search cases  ( / )", "aria-label": "Search cases; Enter searches in their texts too" });
+  const said = el("span", { class: "sr", role: "status" });
+  const picked = el("button", { type: "button", id: "picked", hidden: true, onclick: () => { state.bar = null; draw(); search.focus(); } });
   const chip = (key, name) => el("button", { type: "button", "data-show": key, onclick: () => { state.show = key; draw(); } }, name);
   const chips = [chip("all", "all"), ...(cases.compared ? [chip("regressed", "▼ regressed"), chip("improved", "▲ improved")] : []), chip("failed", "✗ failed"), chip("error", "! errors")];
   const by = (key, name, style) => {
@@ -74,7 +81,7 @@ const start = async () => {
     cases.columns.map((column, at) => by(`score${at}`, column.name, "c")), by("ms", "duration", "n"), by("usd", "cost", "n"));
   const list = new Rows({ height: 30, most: "min(670px, 76vh)", render: row, label: "Cases", role: "grid", head, chosen: (at) => open(order[at]) });
   const grid = el("div", { class: "cases" }, list.box);
-  const tools = el("div", { class: "tools" }, search, el("div", { class: "chips", role: "group", "aria-label": "Show" }, chips), found,
+  const tools = el("div", { class: "tools" }, search, el("div", { class: "chips", role: "group", "aria-label": "Show" }, chips), picked, found, said,
     el("button", { type: "button", id: "keys", title: "keys ( ? )", text: "?", onclick: () => help() }),
     el("button", { type: "button", id: "theme", title: "light or dark ( t )", text: "◐", onclick: () => theme() }));
 
@@ -84,6 +91,7 @@ const start = async () => {
     if (state.case !== null && state.tab !== "chat") told.set("tab", state.tab);
     for (const [name, usual] of [["show", "all"], ["sort", "place"], ["q", ""]]) if (state[name] !== usual) told.set(name, state[name]);
     if (state.down) told.set("down", "1");
+    if (state.bar) told.set("bar", state.bar.join("."));
     return told.size ? `#${told}` : "";
   };
   const remember = () => {
@@ -92,10 +100,16 @@ const start = async () => {
   const draw = () => {
     const terms = state.q.toLowerCase().split(/\s+/).filter(Boolean);
     const here = list.at >= 0 ? order[list.at] : null;
+    const column = state.bar && cases.columns[state.bar[0]];
+    const inBar = (place) => !column || Math.floor(column.bars.masks[place] / 2 ** state.bar[1]) % 2 === 1;
+    picked.hidden = !column;
+    picked.title = column ? `${column.name}: ${column.bars.labels[state.bar[1]]}` : "";
+    picked.textContent = `${picked.title} ✕`;
+    bars.mark(state.bar);
     order = [];
     for (let place = 0; place < total; place += 1) {
       const fits = terms.every((term) => words[place].includes(term)) || (state.deep && state.deep.has(place));
-      if (wanted[state.show](place) && fits) order.push(place);
+      if (wanted[state.show](place) && fits && inBar(place)) order.push(place);
     }
     order.sort(sorted[state.sort]);
     if (state.down) order.reverse();
@@ -107,7 +121,7 @@ const start = async () => {
     found.textContent = order.length === total ? "" : `${order.length.toLocaleString("en")} of ${total.toLocaleString("en")}`;
     list.box.setAttribute("aria-rowcount", String(order.length + 1));
     list.fill(order.length, order.indexOf(here));
-    drawn.draw(order, { filtered: order.length < total, chosen: state.show !== "all" });
+    drawn.draw(order, { filtered: order.length < total, chosen: state.show !== "all" || Boolean(column) });
     remember();
   };
   const searchDeep = async () => {
@@ -191,6 +205,8 @@ const start = async () => {
     state.sort = known("sort", sorted, "place");
     state.down = told.get("down") === "1";
     state.q = search.value = told.get("q") || "";
+    const [column, bar] = (told.get("bar") || "").split(".").map(Number);
+    state.bar = cases.columns[column]?.bars?.labels[bar] === undefined ? null : [column, bar];
     state.tab = told.get("tab") || "chat";
     const place = told.has("case") ? links.indexOf(told.get("case")) : -1;
     if (place < 0) state.case = null;
@@ -236,12 +252,19 @@ const start = async () => {
   addEventListener("afterprint", () => worst.remove());
   for (const card of document.querySelectorAll("[data-expires]")) {
     if (new Date(card.dataset.expires) > new Date()) continue;
+    if (card.matches(".people")) { // what people would say is not known any more
+      card.replaceChildren(el("th", { scope: "row", text: "as people would say" }),
+        el("td", { class: "told", colspan: "20", text: `◆ not corrected: the judge’s calibration expired on ${card.dataset.expires}; tracekit judges calibrate measures it again` }));
+      continue;
+    }
     one(".chip", card).replaceChildren("◆ expired");
     one(".told", card).append(el("b", { class: "mixed", text: ` Expired since: it no longer counts.` }));
   }
   app.append(tools, drawn.box, grid);
   document.body.append(sheet);
   app.hidden = false;
+  bars.grow(document);
+  unfold(bars.grow);
   read();
   requestAnimationFrame(() => requestAnimationFrame(() => { document.documentElement.dataset.ready = String(Math.round(performance.now())); }));
 };

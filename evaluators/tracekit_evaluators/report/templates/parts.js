@@ -60,8 +60,8 @@ class Rows {
   }
 
   draw(anew) {
-    const first = Math.max(0, Math.floor(this.box.scrollTop / this.height) - 6);
-    const last = Math.min(this.count, Math.ceil((this.box.scrollTop + this.box.clientHeight) / this.height) + 6);
+    const first = Math.max(0, Math.floor(this.box.scrollTop / this.height) - 4);
+    const last = Math.min(this.count, Math.ceil((this.box.scrollTop + this.box.clientHeight) / this.height) + 4);
     if (!anew && first === this.shown[0] && last === this.shown[1]) return;
     this.shown = [first, last];
     const rows = [];

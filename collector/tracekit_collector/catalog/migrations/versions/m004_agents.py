@@ -73,9 +73,51 @@ def upgrade() -> None:
         sa.Column("details", sa.JSON, nullable=False),
     )
     op.create_index("ix_verifications_version_id", "verifications", ["version_id"])
+    _add_prompts()
     _add_tracking()
     _add_principals()
     _chain_audit()
+
+
+def _add_prompts() -> None:
+    op.create_table(
+        "prompts",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("name", sa.String(200), nullable=False, unique=True),
+        sa.Column("created_at", sa.DateTime, nullable=False),
+    )
+    op.create_table(
+        "prompt_versions",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("prompt_id", sa.Integer, sa.ForeignKey("prompts.id"), nullable=False),
+        sa.Column("number", sa.Integer, nullable=False),
+        sa.Column("digest", sa.String(64), nullable=False),
+        sa.Column("content", sa.JSON, nullable=False),
+        sa.Column("tags", sa.JSON, nullable=False),
+        sa.Column("message", sa.Text, nullable=False),
+        sa.Column("created_by", sa.String(200)),
+        sa.Column("created_at", sa.DateTime, nullable=False),
+        sa.UniqueConstraint("prompt_id", "number"),
+        sa.UniqueConstraint("prompt_id", "digest"),
+    )
+    op.create_table(
+        "prompt_aliases",
+        sa.Column("prompt_id", sa.Integer, sa.ForeignKey("prompts.id"), primary_key=True),
+        sa.Column("name", sa.String(100), primary_key=True),
+        sa.Column("version_id", sa.Integer, sa.ForeignKey("prompt_versions.id"), nullable=False),
+        sa.Column("moved_at", sa.DateTime, nullable=False),
+    )
+    op.create_table(
+        "prompt_alias_moves",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("prompt_id", sa.Integer, sa.ForeignKey("prompts.id"), nullable=False),
+        sa.Column("name", sa.String(100), nullable=False),
+        sa.Column("version_id", sa.Integer, sa.ForeignKey("prompt_versions.id"), nullable=False),
+        sa.Column("moved_at", sa.DateTime, nullable=False),
+        sa.Column("moved_by", sa.String(200)),
+        sa.Column("why", sa.Text),
+        sa.Column("removed", sa.Boolean, nullable=False, server_default=sa.false()),
+    )
 
 
 def _add_tracking() -> None:
