@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+import tracekit
+from tracekit._configuration import _ours, _relays
+from tracekit._runtime import Runtime, runtime
+from tracekit.testing import _swapped
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,3 +34,20 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("TRACEKIT_SPOOL", str(tmp_path / "spool"))  # not the machine's cache folder
     monkeypatch.setenv("TRACEKIT_ENVIRONMENTS", str(tmp_path / "environments"))
+
+
+@pytest.fixture
+def fresh() -> Iterator[Runtime]:
+    """The state of a process that has not been configured; what the test configures ends with it."""
+    before = _swapped(Runtime())
+    relays = [(relay, dict(vars(relay))) for relay in _relays.values()]
+    samplings = [(provider.sampler, provider.sampler.sampling) for provider in _ours]
+    try:
+        yield runtime
+    finally:
+        tracekit.shutdown(5.0)
+        _swapped(before)
+        for relay, state in relays:  # a provider's relay stays with it, whoever configures it
+            vars(relay).update(state)
+        for sampler, sampling in samplings:
+            sampler.sampling = sampling

@@ -205,6 +205,7 @@ class TestCommands:
         assert 'tags         {"team": "search"}' in out
 
 
+@pytest.mark.usefixtures("fresh")
 def test_a_version_that_a_process_registers_arrives_whole() -> None:
     def search(query: str) -> str:
         """Search."""

@@ -23,7 +23,7 @@ CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": 
 
 
 @pytest.fixture(autouse=True)
-def _nothing_kept() -> Iterator[None]:
+def _nothing_kept(fresh: object) -> Iterator[None]:
     _prompt_lookup.forget()
     yield
     _prompt_lookup.forget()

@@ -171,6 +171,7 @@ class TestAProgram:
         source = """
             import os, sys, tracekit
             with tracekit.run(resume=sys.stdin.readline().strip() or None) as run:
+                tracekit.flush()
                 print(run.id, flush=True)
                 for step in range(500):
                     run.log_metric(f"loss-{os.environ['WHICH']}", step / 2, step=step)

@@ -50,4 +50,4 @@ def test_no_request_ends_in_a_server_error(schemathesis: Path, tmp_path: Path) -
                 [schemathesis, *words, *checks], capture_output=True, text=True, check=False, cwd=tmp_path
             )
     assert done.returncode == 0, done.stdout[-3_000:]
-    assert "Tested: 10" in done.stdout
+    assert "Tested: 12" in done.stdout

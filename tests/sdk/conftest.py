@@ -12,12 +12,9 @@ from typing import Any
 
 import pytest
 
-import tracekit
 from tracekit import _guard
-from tracekit._configuration import _ours, _relays
-from tracekit._runtime import Runtime, runtime
 from tracekit.inbox import Record, read_segment, segments
-from tracekit.testing import Recorder, _swapped, recorded
+from tracekit.testing import Recorder, recorded
 
 Script = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -35,23 +32,6 @@ def _own_faults() -> Iterator[None]:
     _guard.faults.clear()
     yield
     _guard.faults.clear()
-
-
-@pytest.fixture
-def fresh() -> Iterator[Runtime]:
-    """The state of a process that has not been configured; what the test configures ends with it."""
-    before = _swapped(Runtime())
-    relays = [(relay, dict(vars(relay))) for relay in _relays.values()]
-    samplings = [(provider.sampler, provider.sampler.sampling) for provider in _ours]
-    try:
-        yield runtime
-    finally:
-        tracekit.shutdown(5.0)
-        _swapped(before)
-        for relay, state in relays:  # a provider's relay stays with it, whoever configures it
-            vars(relay).update(state)
-        for sampler, sampling in samplings:
-            sampler.sampling = sampling
 
 
 @pytest.fixture

@@ -219,6 +219,7 @@ class TestLinks:
                     assert span.attributes.get(NAME) == wanted
 
 
+@pytest.mark.usefixtures("fresh")
 class TestLookingUp:
     def test_without_a_catalog_the_fallback_is_used(self) -> None:
         found = tracekit.prompt("support/answer@production", fallback="Answer {{question}}.")

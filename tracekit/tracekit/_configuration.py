@@ -198,7 +198,7 @@ def shutdown(timeout: float | None = None) -> bool:
 def _stop(timeout: float | None) -> bool:
     if runtime.gathered is not None:
         runtime.gathered()
-    runtime.tracer, runtime.logger, runtime.started = None, None, True
+    runtime.tracer, runtime.logger, runtime.started, runtime.destination = None, None, True, None
     if runtime.relay is not None:
         runtime.relay.batch, runtime.relay.active = None, False
     lines, runtime.lines = list(runtime.lines.values()), {}
