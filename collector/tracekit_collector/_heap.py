@@ -16,7 +16,7 @@ _KEPT_FREE = 8 << 20
 
 def keep_small() -> None:
     """Have this process keep little of what it frees; to be called before pyarrow is imported and threads start."""
-    forgo("pandas")
+    forgo("pandas", "numpy")
     use_few_heaps()
 
 
