@@ -94,6 +94,7 @@ class TestPolicies:
         promotions.remove("bot", "production")
         assert [act.act for act in catalog.audit.list()][:3] == ["alias.remove", "policy.drop", "policy.set"]
 
+    @pytest.mark.usefixtures("fresh")
     def test_a_process_that_registers_cannot_move_a_guarded_alias(self, caplog: pytest.LogCaptureFixture) -> None:
         import tracekit
 

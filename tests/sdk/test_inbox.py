@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,21 @@ def test_a_forked_child_writes_a_segment_of_its_own(tmp_path: Path, script) -> N
     )
     found = segments(tmp_path / "inbox")
     assert sorted(payloads(path) for path in found) == [[b"child"], [b"parent before", b"parent after"]]
+
+
+def test_segments_begun_within_one_millisecond_or_after_the_clock_went_back_keep_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was appended first is read first: a thousand writers at one tick, then the clock an hour earlier."""
+    now = 1_795_435_348_123_456_789
+    monkeypatch.setattr(time, "time_ns", lambda: now)
+    for number in range(1000):
+        if number == 990:
+            now -= 3_600 * 10**9
+        writer = SegmentWriter(tmp_path, "traces")
+        writer.append(str(number).encode(), sync=False)
+        writer.close()
+    assert [payloads(path) for path in segments(tmp_path)] == [[str(number).encode()] for number in range(1000)]
 
 
 def test_a_full_disk_is_told_and_leaves_no_half_record(tmp_path: Path, script) -> None:

@@ -38,14 +38,28 @@ HEAD = struct.Struct("<4sIQI")
 _SEALED = struct.Struct("<IQ")
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
+_newest = 0
+_naming = threading.Lock()
+
 
 def ulid(now_ns: int | None = None) -> str:
     """A new ULID: 26 characters that sort by time (https://github.com/ulid/spec).
 
+    Those of one process sort in the order in which they were made, within a millisecond and while the clock goes back
+    too; `now_ns` is out of that.
+
     Args:
         now_ns: The time it carries, in nanoseconds since 1970; now when not given.
     """
-    number = ((time.time_ns() if now_ns is None else now_ns) // 1_000_000) << 80 | secrets.randbits(80)
+    global _newest  # noqa: PLW0603 - the order is the process'
+    if now_ns is not None:
+        number = now_ns // 1_000_000 << 80 | secrets.randbits(80)
+    else:
+        with _naming:
+            number = time.time_ns() // 1_000_000 << 80 | secrets.randbits(80)
+            if number <= _newest:
+                number = _newest + 1 + secrets.randbits(64)
+            _newest = number
     return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
 
 
@@ -187,6 +201,8 @@ _writers: weakref.WeakSet[SegmentWriter] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
+    global _naming  # noqa: PLW0603 - a thread that is not in the child may have held the parent's
+    _naming = threading.Lock()
     for writer in list(_writers):
         writer._begin_in_child()  # noqa: SLF001 - its own module
 
