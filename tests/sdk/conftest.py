@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from tracekit import _guard
 from tracekit.inbox import Record, read_segment, segments
 from tracekit.testing import Recorder, recorded
 
@@ -24,14 +23,6 @@ def recorder() -> Iterator[Recorder]:
     """Spans in memory, with counting ids and a ticking clock."""
     with recorded() as found:
         yield found
-
-
-@pytest.fixture(autouse=True)
-def _own_faults() -> Iterator[None]:
-    """Begin each test without faults, so that what is said once is said in each."""
-    _guard.faults.clear()
-    yield
-    _guard.faults.clear()
 
 
 @pytest.fixture

@@ -200,12 +200,12 @@ def test_a_server_error_besides_is_tried_a_few_times_and_then_makes_way(outlet, 
     assert outlet.deliver(spans("good")) is True
 
 
-@pytest.mark.parametrize("said", ["2", None])
+@pytest.mark.parametrize("said", ["20", None])
 def test_an_endpoint_that_names_a_time_is_left_alone_until_then(outlet, endpoint, spans, said: str | None) -> None:
     endpoint.status = 429
-    endpoint.answer = {"Retry-After": said or formatdate(time.time() + 3, usegmt=True)}
+    endpoint.answer = {"Retry-After": said or formatdate(time.time() + 20, usegmt=True)}
     outlet.deliver(spans("a"))
-    assert 1 < outlet._not_before - time.monotonic() <= 3
+    assert 1 < outlet._not_before - time.monotonic() <= 20
     outlet.idle()
     assert len(endpoint.bodies) == 1
 

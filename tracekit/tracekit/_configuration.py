@@ -294,6 +294,7 @@ def _begin(
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - as above
 
     from tracekit import __version__, _delivery  # noqa: PLC0415
+    from tracekit._tracer import StepTracer  # noqa: PLC0415
 
     resource = getattr(provider, "resource", None) or Resource.create({})
     # What the resource does not say, each span must; but a service's name is its provider's own.
@@ -322,7 +323,7 @@ def _begin(
     previous, runtime.lines = runtime.lines, lines
     runtime.relay, runtime.identity, runtime.provider = relay, extra, provider
     runtime.resource, runtime.open_outlet, runtime.logger = resource.merge(Resource(dict(facts))), opener, None
-    runtime.tracer = provider.get_tracer(_delivery.SCOPE, __version__)
+    runtime.tracer = StepTracer(provider.get_tracer(_delivery.SCOPE, __version__), relay)
     runtime.started = True
     _closed(list(previous.values()), None)
 

@@ -6,12 +6,13 @@ Imported only when tracing starts, because it brings the OpenTelemetry SDK.
 from __future__ import annotations
 
 import os
+import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from opentelemetry.context import Context, get_current
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, _Span
 from opentelemetry.trace import TraceFlags
 
 from tracekit import _guard
@@ -143,6 +144,55 @@ class Relay(SpanProcessor):
                     _guard.fault("sampling a span")
         elif batch is not None and (context := span.context) is not None and context.trace_flags & _SAMPLED:
             batch.put(taken(span))
+
+    def begin(self, span: Any, now: int | None, context: Context | None) -> None:
+        """Begin a span of ours; nobody is told where nobody is there to listen.
+
+        Args:
+            span: A span that has not begun.
+            now: When it begins, in nanoseconds since 1970; now when not given.
+            context: Holds the parent.
+        """
+        if self.first is None and self.sampler is None and self._is_alone(span):
+            span._start_time = time.time_ns() if now is None else now  # noqa: SLF001
+        else:
+            span.start(now, context)
+
+    def end(self, span: Any, now: int | None) -> None:
+        """End a span; where nobody else is to see it end, without the copy that the SDK makes for that.
+
+        Args:
+            span: A span.
+            now: When it ends, in nanoseconds since 1970; now when not given.
+        """
+        batch = self.batch
+        if (
+            type(span) is _Span
+            and batch is not None
+            and self.sampler is None
+            and self._is_alone(span)
+            and span._context.trace_flags & _SAMPLED  # type: ignore[union-attr]  # noqa: SLF001
+        ):
+            with span._lock:  # noqa: SLF001
+                first = span._end_time is None and span._start_time is not None  # noqa: SLF001
+                if first:
+                    span._end_time = time.time_ns() if now is None else now  # noqa: SLF001
+                    span._attributes._immutable = True  # type: ignore[union-attr]  # noqa: SLF001
+            if first:
+                if span._record_end_metrics:  # noqa: SLF001
+                    span._record_end_metrics()  # noqa: SLF001
+                row = taken(span)
+                batch.put(span._readable_span() if row is span else row)  # noqa: SLF001
+                return
+        span.end(now)
+
+    def _is_alone(self, span: Any) -> bool:
+        """Whether a span's provider has no processor but this one."""
+        try:
+            (only,) = span._span_processor._span_processors  # noqa: SLF001
+        except (AttributeError, TypeError, ValueError):  # there are others, or this is another SDK
+            return False
+        return only is self
 
     def put(self, span: ReadableSpan) -> None:
         """Queue a span that is to be delivered."""

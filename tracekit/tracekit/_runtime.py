@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.util.types import AttributeValue
 
@@ -22,6 +21,7 @@ from tracekit import _guard
 if TYPE_CHECKING:
     from tracekit._batch import Batch
     from tracekit._delivery import Outlet, Relay
+    from tracekit._tracer import StepTracer
 
 _UNHEALTHY_SECONDS = 1.0
 
@@ -74,7 +74,7 @@ class Runtime:
         gathered: Emits what tracked runs hold back to send together; `None` while there is no run.
     """
 
-    tracer: trace.Tracer | None = None
+    tracer: StepTracer | None = None
     started: bool = False
     capture: bool = True
     identity: dict[str, AttributeValue] = field(default_factory=dict)
@@ -100,7 +100,7 @@ class Runtime:
         """The time to put on a span; `None` for the SDK's own clock."""
         return None if self.clock is None else self.clock()
 
-    def start(self) -> trace.Tracer | None:
+    def start(self) -> StepTracer | None:
         """The tracer, configured from the settings if nobody did; `None` while tracing is off."""
         if not self.started:
             from tracekit._configuration import init  # noqa: PLC0415 - it imports this module

@@ -27,6 +27,11 @@ class HeadSampler(Sampler):
         self.sampling: Sampling | None = None
         self._otherwise = _get_from_env_or_default()
 
+    @property
+    def present(self) -> Sampler:
+        """What decides at present: this, or the variables' sampler."""
+        return self._otherwise if self.sampling is None else self
+
     def should_sample(
         self,
         parent_context: Context | None,

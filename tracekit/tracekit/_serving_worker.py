@@ -42,6 +42,9 @@ WINDOW = 64
 """How many chunks of a stream may be on their way to a client that reads slowly."""
 
 _END_SECONDS = 5.0
+_DELIVER_SECONDS = 0.1
+"""How long the spans of an answered request wait to be delivered with those of others: a kill costs no more."""
+
 _MESSAGE_LIMIT = 2_000
 
 _on_threads: contextvars.ContextVar[list[concurrent.futures.Future[Any]] | None] = contextvars.ContextVar(
@@ -75,6 +78,7 @@ class Worker(asyncio.Protocol):
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._room: dict[int, asyncio.Semaphore] = {}
         self._transport: Any = None
+        self._delivering: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is open."""
@@ -92,7 +96,7 @@ class Worker(asyncio.Protocol):
             if kind == Kind.CALL:
                 self._tasks[number] = asyncio.get_running_loop().create_task(self._answer(number, payload))
             elif kind == Kind.CANCEL and number in self._tasks:
-                self._tasks[number].cancel()
+                self._give_up(number, self._tasks[number])
             elif kind == Kind.MORE and number in self._room:
                 for _ in range(int(payload)):
                     self._room[number].release()
@@ -108,6 +112,14 @@ class Worker(asyncio.Protocol):
             await asyncio.wait(tasks, timeout=_END_SECONDS)
         self._transport.close()
 
+    def _give_up(self, number: int, task: asyncio.Task[None]) -> None:
+        def over(_: object) -> None:
+            if self._tasks.pop(number, None) is not None:  # cancelled before its first step, so it has said nothing
+                self._say(Kind.FAILED, number, _failure(asyncio.CancelledError()))
+
+        task.add_done_callback(over)
+        task.cancel()
+
     async def _answer(self, number: int, payload: bytes) -> None:
         held: list[concurrent.futures.Future[Any]] = []
         _on_threads.set(held)
@@ -119,6 +131,13 @@ class Worker(asyncio.Protocol):
         self._tasks.pop(number, None)
         self._room.pop(number, None)
         self._say(last[0], number, last[1])
+        if self._delivering is None:
+            self._delivering = asyncio.get_running_loop().call_later(_DELIVER_SECONDS, self._deliver)
+
+    def _deliver(self) -> None:
+        self._delivering = None
+        for line in list(runtime.lines.values()):
+            line.batch.flush(0.0)  # wakes the thread that delivers, and waits for nothing
 
     async def _answered(self, number: int, call: dict[str, Any]) -> tuple[Kind, bytes]:
         otel_context.attach(_context(call))

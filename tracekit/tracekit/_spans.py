@@ -254,7 +254,7 @@ class Span:
             _guard.fault("recording a span's content")
 
     def _put(self, found: dict[str, AttributeValue]) -> None:
-        self._otel.set_attributes(_content.fitted(found, getattr(self._otel, "attributes", None) or {}))
+        say(self._otel, _content.fitted(found, getattr(self._otel, "attributes", None) or {}))
 
 
 def span(
@@ -340,11 +340,25 @@ def mark_failure(span: trace.Span, error: BaseException) -> None:
     span.add_event("exception", event, timestamp=runtime.now())
 
 
+def say(span: trace.Span, attributes: Mapping[str, AttributeValue]) -> None:
+    """Set attributes on a span."""
+    tracer = runtime.tracer
+    if tracer is None:
+        span.set_attributes(attributes)
+    else:
+        tracer.add(span, attributes)
+
+
 def finish(span: trace.Span, generation: int) -> None:
     """End a span, unless this process is a fork of the one that began it."""
     if generation == runtime.generation:
+        relay, clock = runtime.relay, runtime.clock
+        now = None if clock is None else clock()
         try:
-            span.end(runtime.now())
+            if relay is None:
+                span.end(now)
+            else:
+                relay.end(span, now)
         except Exception:  # noqa: BLE001 - never into the user's code
             _guard.fault("ending a span")
 

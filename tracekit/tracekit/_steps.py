@@ -26,11 +26,12 @@ from tracekit._prompt_links import links
 from tracekit._returned import NOT_FOLLOWED, followed, sort_of
 from tracekit._runtime import runtime
 from tracekit._selection import Capture, selection
-from tracekit._spans import claim_agent, finish, mark_ending, otel_kind, span_name, static_attributes
+from tracekit._spans import claim_agent, finish, mark_ending, otel_kind, say, span_name, static_attributes
 from tracekit._streams import Stream
 
 if TYPE_CHECKING:
     from tracekit._responses import Answer
+    from tracekit._tracer import StepTracer
 
 Hook = Callable[[Any], Any]
 
@@ -136,7 +137,7 @@ class Step:
         return Stream(self, trace.INVALID_SPAN, None)
 
     def _started(
-        self, tracer: trace.Tracer, current: Context, args: Sequence[object], kwargs: Mapping[str, object]
+        self, tracer: StepTracer, current: Context, args: Sequence[object], kwargs: Mapping[str, object]
     ) -> trace.Span:
         used = links(current) if self._kind == "llm" else {}
         attributes = {**runtime.identity, **facts(current), **used, **self._attributes}
@@ -205,7 +206,7 @@ class Step:
             found = {**content, **found}
         if found:
             found = {key: item for key, item in found.items() if key not in known}
-            span.set_attributes(_content.fitted(found, known))
+            say(span, _content.fitted(found, known))
 
     @property
     def follows(self) -> bool:

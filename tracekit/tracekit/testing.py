@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from tracekit import _delivery, settings
 from tracekit import attributes as names
 from tracekit._runtime import Runtime, runtime
+from tracekit._tracer import StepTracer
 
 FIRST_NS = 1_700_000_000_000_000_000
 TICK_NS = 1_000_000_000
@@ -237,7 +238,7 @@ def recorded(
     provider.add_span_processor(recorder)
     ticks = itertools.count(FIRST_NS, TICK_NS)
     ours = Runtime(
-        tracer=provider.get_tracer(_delivery.SCOPE),
+        tracer=StepTracer(provider.get_tracer(_delivery.SCOPE), relay),
         started=True,
         capture=capture_content,
         identity=identity,
