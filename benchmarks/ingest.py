@@ -1,6 +1,6 @@
 """How many spans a second the collector takes in for good, on this machine and with the load made on it too.
 
-    python benchmarks/ingest.py --seconds 60 --clients 4 --rate 20000
+    python benchmarks/ingest.py --seconds 60 --clients 4 --rate 21000
 
 A collector is started as users start it. Clients send requests of 100 traces of ten spans of 1.2 KB, at a rate, or
 as fast as they are answered with `--rate 0`; then again at half that rate. Prints one JSON line a figure: what was
@@ -177,7 +177,7 @@ def _client(
 
 
 def figures(
-    *, seconds: float = 60, clients: int = 4, rate: float = 20_000, requests: int = 64, folder: Path | None = None
+    *, seconds: float = 60, clients: int = 4, rate: float = 21_000, requests: int = 64, folder: Path | None = None
 ) -> Iterator[dict[str, object]]:
     """The benchmark; a figure at a time."""
     made = templates(requests)
@@ -194,7 +194,7 @@ def figures(
             time.sleep(2)
             yield {"figure": "idle_rss_mb", "value": round(collector.rss[-1][1] / 2**20)}
             total = yield from _full(collector, store, made, seconds, clients, rate)
-            half = send(collector.url, made, seconds=seconds / 3, clients=clients, rate=(rate or 20_000) / 2)
+            half = send(collector.url, made, seconds=seconds / 3, clients=clients, rate=(rate or 21_000) / 2)
             yield {
                 "figure": "ack_ms_at_half_load",
                 "spans_a_second": round(half.acknowledged / half.seconds),
@@ -332,7 +332,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=60, help="how long to send at full load")
     parser.add_argument("--clients", type=int, default=4)
-    parser.add_argument("--rate", type=float, default=20_000, help="spans a second; 0 sends as fast as it is answered")
+    parser.add_argument("--rate", type=float, default=21_000, help="spans a second; 0 sends as fast as it is answered")
     parser.add_argument("--requests", type=int, default=64, help="how many different requests are made")
     parser.add_argument("--folder", type=Path, help="where to put the store; a temporary folder when not given")
     chosen = parser.parse_args()

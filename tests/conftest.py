@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
 
 import tracekit
+from tracekit import _guard, _prompt_lookup
 from tracekit._configuration import _ours, _relays
 from tracekit._runtime import Runtime, runtime
 from tracekit.testing import _swapped
@@ -34,6 +37,32 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("TRACEKIT_SPOOL", str(tmp_path / "spool"))  # not the machine's cache folder
     monkeypatch.setenv("TRACEKIT_ENVIRONMENTS", str(tmp_path / "environments"))
+
+
+@pytest.fixture(autouse=True)
+def _own_state() -> Iterator[None]:
+    """Begin without faults, kept prompts and a current span; fail a test that leaves the process configured.
+
+    What is left behind would be what the next test in this process begins with, whichever that is.
+    """
+    _guard.faults.clear()
+    _prompt_lookup.forget()
+    before = _in_force()
+    token = otel_context.attach(Context())
+    try:
+        yield
+    finally:
+        otel_context.detach(token)
+        _guard.faults.clear()
+        _prompt_lookup.forget()
+    if _in_force() != before:
+        tracekit.shutdown(5.0)
+        _swapped(Runtime())
+        pytest.fail("the test configured tracekit and leaves it so; let it use the fixture `fresh`")
+
+
+def _in_force() -> tuple[object, ...]:
+    return runtime.started, runtime.provider, runtime.destination, dict(runtime.identity)
 
 
 @pytest.fixture

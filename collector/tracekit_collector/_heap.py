@@ -12,6 +12,8 @@ from collections.abc import Iterator
 _TRIM_THRESHOLD, _ARENA_MAX = -1, -8  # of malloc.h
 _ARENAS = 2
 _KEPT_FREE = 8 << 20
+# The lake's library brings a heap of its own, which else has eight parts that each keep what they once needed.
+_DELTALAKE = "narenas:1,dirty_decay_ms:1000,muzzy_decay_ms:0"
 
 
 def keep_small() -> None:
@@ -23,11 +25,19 @@ def keep_small() -> None:
 def use_few_heaps() -> None:
     """As `keep_small`, for a process that may have use for pandas."""
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    os.environ.setdefault("_RJEM_MALLOC_CONF", _DELTALAKE)
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):  # another C library than glibc
             library = ctypes.CDLL(None)
             library.mallopt(_ARENA_MAX, _ARENAS)
             library.mallopt(_TRIM_THRESHOLD, _KEPT_FREE)
+
+
+def give_back() -> None:
+    """Give free memory back to the system, also where it lies between what is in use."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # another C library than glibc
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 @contextlib.contextmanager

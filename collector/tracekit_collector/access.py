@@ -18,7 +18,7 @@ from typing import Any, Literal
 from tracekit import attributes as names
 from tracekit.errors import StoreError, TracekitError
 from tracekit_collector.catalog import Catalog
-from tracekit_collector.catalog.roles import RIGHTS, Right, Scope, needed
+from tracekit_collector.catalog.roles import RIGHTS, ROLES, Right, Scope, needed
 from tracekit_collector.catalog.tokens import Token, digest
 from tracekit_collector.dialects import installed
 from tracekit_collector.processors import _match
@@ -123,9 +123,13 @@ class Access:
             raise AccessError("the token is not known; `tracekit tokens create` makes one", status=401)
         if found.state != "active":
             raise AccessError(f"the token {found.id} is {found.state}; `tracekit tokens create` makes one", status=401)
-        if needed(kind) not in found.rights:
-            allowed = f"its role is {found.role}" if found.role else f"only to {', '.join(found.scopes)}"
-            raise AccessError(f"the token {found.id} does not allow to {kind}, {allowed}", status=403)
+        right = needed(kind)
+        if right not in found.rights:
+            why = f"to {kind}, only to {', '.join(found.scopes)}"
+            if found.role:
+                takers = " or ".join(role for role, allowed in ROLES.items() if right in allowed)
+                why = f"to {right}: its role is {found.role}, and that takes {takers}"
+            raise AccessError(f"the token {found.id} does not allow {why}", status=403)
         who = f"the token {found.id}" if found.principal is None else f"{found.principal} (token {found.id})"
         return Grant(found.project, found.rights, found.actor, who)
 

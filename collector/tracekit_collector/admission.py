@@ -39,7 +39,7 @@ _REQUESTS = 512
 _BACKLOG = 256 << 20
 _THREADS = 3
 _OFF_LOOP = 1 << 17  # a body of this size is decoded on a thread, so that others need not wait for it
-_LARGE = 4 << 20  # of bodies of this size one is decoded at a time: they unfold to several times as much
+_LARGE = 1 << 19  # of bodies of this size one is decoded at a time: they unfold to several times as much
 _SIGNED = names.PRINCIPAL.encode()
 _TELL_AGAIN = 60.0  # seconds before the log repeats itself
 

@@ -22,10 +22,12 @@ from tracekit_collector.lake import DataFile, Lake, Written
 from tracekit_collector.query import Engine
 from tracekit_collector.schema import KEYS, TABLES, TIMES
 
-__all__ = ["compact", "joinable", "rewrite"]
+__all__ = ["LARGE", "compact", "joinable", "rewrite"]
 
-_LARGE = TARGET_BYTES * 3 // 4
-_TIERS = (256 << 10, 2 << 20, 16 << 20, _LARGE)
+LARGE = TARGET_BYTES * 3 // 4
+"""From this size on, in bytes, a file is not joined with others."""
+
+_TIERS = (256 << 10, 2 << 20, 16 << 20, LARGE)
 _A_TIER = 16
 _WHOLE = 256 << 10  # files from this size on wait until they make a large one, and are written once
 _MOST = 3  # times a tier's number, whatever their size
@@ -42,7 +44,8 @@ def joinable(
 
     A date that has gone quiet becomes one run of large files. On a date that is still written to, files join when
     sixteen of about the same size have come together, so that no row is written more often than the logarithm of how
-    many there are. Those that a busy collector makes wait until they are as much as a large file.
+    many there are. Those that a busy collector makes wait until they are as much as a large file, and so many at a
+    time are joined: what that takes does not depend on how many wait.
 
     Args:
         files: The files of a table.
@@ -52,7 +55,7 @@ def joinable(
     """
     dates: dict[datetime.date, list[DataFile]] = {}
     for file in files:
-        if file.bytes < _LARGE:
+        if file.bytes < LARGE:
             dates.setdefault(file.date, []).append(file)
     groups = []
     for date, small in sorted(dates.items()):
@@ -64,12 +67,25 @@ def joinable(
         tiers: list[list[DataFile]] = [[] for _ in _TIERS]
         for file in small:
             tiers[next(place for place, limit in enumerate(_TIERS) if file.bytes < limit)].append(file)
-        groups.extend(tier for tier in tiers if len(tier) >= a_tier and _is_worth_it(tier, a_tier))
+        many = [tier for tier in tiers if len(tier) >= a_tier]
+        groups.extend(run for tier in many for run in _runs(tier) if _is_worth_it(run, a_tier))
     return groups
 
 
-def _is_worth_it(tier: Sequence[DataFile], a_tier: int) -> bool:
-    sizes = [file.bytes for file in tier]
+def _runs(files: Sequence[DataFile]) -> Iterator[list[DataFile]]:
+    """Files, oldest first, as many together as make a large one."""
+    run: list[DataFile] = []
+    for file in files:
+        run.append(file)
+        if sum(each.bytes for each in run) >= TARGET_BYTES:
+            yield run
+            run = []
+    if run:
+        yield run
+
+
+def _is_worth_it(files: Sequence[DataFile], a_tier: int) -> bool:
+    sizes = [file.bytes for file in files]
     return min(sizes) < _WHOLE or sum(sizes) >= TARGET_BYTES or len(sizes) >= _MOST * a_tier
 
 
@@ -104,7 +120,7 @@ def compact(
     at = time.time() if now is None else now
     today = datetime.datetime.fromtimestamp(at, datetime.timezone.utc).date()
     if every:
-        groups = _by_date([file for file in files if file.bytes < _LARGE])
+        groups = _by_date([file for file in files if file.bytes < LARGE])
     else:
         groups = joinable(files, today=today, now_ms=int(at * 1000), a_tier=a_tier)
     count = 0

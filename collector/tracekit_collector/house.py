@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tracekit._locks import held
 from tracekit.errors import StoreBusyError, StoreError, TracekitError
 from tracekit.settings import setting
-from tracekit_collector.compaction import Join, compact
+from tracekit_collector.compaction import LARGE, Join, compact
 from tracekit_collector.joining import join, join_apart
 from tracekit_collector.renormalise import renormalise, reprice
 from tracekit_collector.retention import Removed, Rule, retain, rules_from
@@ -32,7 +32,7 @@ _ENTRIES = 100  # so many entries of a Delta log may come before it is shortened
 _PATIENCE = 60.0
 _BRIEF = 10.0
 _BUSY_BYTES = 4 << 20
-_TIER, _BUSY_TIER = 16, 64
+_BUSY_FILES = 320  # so many may wait to be joined while settling needs the machine
 
 logger = logging.getLogger(__name__)
 
@@ -44,11 +44,20 @@ class House:
         store: The store.
         clock: Tells seconds that only grow.
         joined: Writes joined files for `tend`: `joining.join` or `joining.join_apart`.
+        busy: Whether settling needs the machine more than joining does; what waits in the inbox tells when not given.
     """
 
-    def __init__(self, store: Store, *, clock: Callable[[], float] = time.monotonic, joined: Join = join) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        joined: Join = join,
+        busy: Callable[[], bool] | None = None,
+    ) -> None:
         self._store = store
         self._joined = joined
+        self._busy = busy or (lambda: store.settler.backlog_bytes() > _BUSY_BYTES)
         self._clock = clock
         begun = clock()
         self._due = {"webhooks": begun, "join": begun, "tidy": begun + _TIDY_SECONDS, "retain": begun + 60.0}
@@ -162,9 +171,10 @@ class House:
             raise StoreError(f"cannot tend {self._store.location}: {error.strerror or error}") from error
 
     def _join(self) -> None:
-        busy = self._store.settler.backlog_bytes() > _BUSY_BYTES  # then settling needs the machine more than we do
+        lake, busy = self._store.lake, self._busy()
         for table in TABLES:
-            compact(self._store.lake, table, a_tier=_BUSY_TIER if busy else _TIER, joined=self._joined)
+            if not busy or sum(file.bytes < LARGE for file in lake.entries(table)) > _BUSY_FILES:
+                compact(lake, table, joined=self._joined)
 
     def _webhooks(self) -> None:
         self._store.catalog.webhooks.deliver()
@@ -189,11 +199,13 @@ class Keeping:
     Args:
         location: The store's folder.
         every: Seconds from one look at what is due to the next.
+        busy: As for `House`.
     """
 
-    def __init__(self, location: Path, *, every: float = 1.0) -> None:
+    def __init__(self, location: Path, *, every: float = 1.0, busy: Callable[[], bool] | None = None) -> None:
         self._location = location
         self._every = every
+        self._busy = busy
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tracekit-keeping", daemon=True)
 
@@ -212,7 +224,7 @@ class Keeping:
 
         try:
             with Store.open(self._location) as store:
-                house = House(store, joined=join_apart)
+                house = House(store, joined=join_apart, busy=self._busy)
                 while not self._stopping.wait(self._every):
                     house.tend()
         except TracekitError as error:

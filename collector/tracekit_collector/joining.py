@@ -37,7 +37,7 @@ _NICE = 10
 # Small heaps give memory back; several keep what each once needed.
 _ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_THRESHOLD_": "1048576",
+    "MALLOC_MMAP_THRESHOLD_": "262144",
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "OMP_NUM_THREADS": "1",
 }
@@ -182,6 +182,7 @@ def _written(
             writer.write_table(group, row_group_size=max(group.num_rows, 1))
             rows, most = rows + group.num_rows, group.column(TIMES[table])[-1].as_py()
             del group  # the next one takes its room
+            _sync(path)  # bit by bit: who waits for the disk meanwhile would wait for all of it
             if path.stat().st_size >= TARGET_BYTES:
                 writer.close()
                 writer = None
@@ -195,6 +196,14 @@ def _written(
             writer.close()
             path.unlink(missing_ok=True)
         raise
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _groups(windows: Iterable[pa.Table]) -> Iterator[pa.Table]:

@@ -427,6 +427,8 @@ class Lake:
         try:
             if table in self._open:
                 self._open[table].update_incremental()
+            elif not (self.folder / table / "_delta_log").is_dir():
+                return None  # quicker than to have it looked for
             else:
                 self._open[table] = DeltaTable(str(self.folder / table))
         except TableNotFoundError:

@@ -36,7 +36,7 @@ from tracekit_collector.schema import KEYS, TABLES, TIMES
 
 Known = Callable[[Sequence[str]], set[str]]
 
-_GROUP_ROWS = 4_096  # of files that live a minute: whoever joins them holds a group of each
+_GROUP_ROWS = 1_024  # of files that live a minute: whoever joins them holds a group of each
 _AT_ONCE = 2_000  # spans that stand in lists
 
 
@@ -224,14 +224,15 @@ class _Making:
         loaded.named = self._named
         if "spans" not in task.done and self._made:
             made, self._made = pa.concat_tables(self._made), []
-            loaded.parts += write_parts("spans", made, self._keys, task)
+            made, digests = in_order("spans", made, self._keys)  # and the rows as they came are let go
+            loaded.parts += write_parts("spans", made, digests, task)
         if "points" not in task.done and self._points:
             points, self._points = pa.concat_tables(self._points), []
-            loaded.parts += write_parts("points", points, _point_keys(points), task)
+            loaded.parts += write_parts("points", *in_order("points", points, _point_keys(points)), task)
         for name, rows in self._rows.items():
             if rows and name not in task.done:
                 keys = array("Q", (key_of(*(row[each] for each in KEYS[name])) for row in rows))
-                loaded.parts += write_parts(name, to_arrow(name, rows), keys, task)
+                loaded.parts += write_parts(name, *in_order(name, to_arrow(name, rows), keys), task)
 
     def _make(self) -> None:
         """Turn spans into columns: the lists take several times the memory."""
@@ -247,8 +248,8 @@ def _point_keys(points: pa.Table) -> array[int]:
     return array("Q", map(point_key, *columns))
 
 
-def write_parts(table: str, rows: pa.Table, keys: array[int], task: Task) -> list[Part]:
-    """Write rows to a file for each date, in order of time; of rows with the same key, the last."""
+def in_order(table: str, rows: pa.Table, keys: array[int]) -> tuple[pa.Table, pa.Array]:
+    """Rows in order of time, of those with the same key the last, and the digests of their keys."""
     digests = pa.Array.from_buffers(pa.uint64(), len(keys), [None, pa.py_buffer(keys)])
     if len(set(keys)) != len(keys):
         last = {
@@ -259,7 +260,11 @@ def write_parts(table: str, rows: pa.Table, keys: array[int], task: Task) -> lis
         rows, digests = rows.take(kept), digests.take(kept)
     # Joining files in order of time is cheap where each of them is in order.
     order = pc.sort_indices(rows.column(TIMES[table]))
-    rows, digests = rows.take(order), digests.take(order)
+    return rows.take(order), digests.take(order)
+
+
+def write_parts(table: str, rows: pa.Table, digests: pa.Array, task: Task) -> list[Part]:
+    """Write rows to a file for each date; `in_order` gives rows and digests."""
     dates = pc.unique(rows.column("date")).to_pylist()
     if len(dates) == 1:
         return [_write(table, rows, digests, str(dates[0]), task)]

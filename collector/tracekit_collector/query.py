@@ -5,12 +5,13 @@ DuckDB reads the Parquet files that the Delta log names; the catalog's few rows 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import duckdb
 import pyarrow as pa
@@ -22,6 +23,7 @@ from tracekit_collector.schema import TABLES
 
 _SPILL = 8  # times the memory that may be spilled to the disk
 _EXPLAIN = re.compile(r"\s*explain(\s+analyze\b|\s*\([^)]*\))?", re.IGNORECASE)
+_Found = TypeVar("_Found")
 _OLDER = re.compile("union_by_name|schema mismatch|not found in FROM clause", re.IGNORECASE)
 
 
@@ -139,6 +141,11 @@ class Engine:
         )
         return f"SELECT {columns_} FROM {read}"  # noqa: S608 - our own names, and literals
 
+    @property
+    def by_name(self) -> bool:
+        """Whether files of before a column was there were met; `source` says another thing since."""
+        return self._by_name
+
     def show_rows(self, name: str, rows: pa.Table) -> None:
         """Make `name` a table of these rows."""
         cursor = self._connection.cursor()
@@ -185,8 +192,31 @@ class Engine:
             UsageError: The query is wrong, does more than read, or takes too long; the message is DuckDB's.
             StoreError: A file that the query needs cannot be read.
         """
+        return self._asked(lambda: self._run(query, parameters, seconds, rows, ours=ours))
+
+    def rows(self, query: str, *, seconds: float | None = None) -> list[tuple[object, ...]]:
+        """The rows of a query of our own, without their names: it is planned once, where `run` plans twice.
+
+        Args:
+            query: One statement that only reads, with nobody else's words in it but as constants.
+            seconds: How long it may take.
+
+        Raises:
+            UsageError: The query takes too long, or is wrong.
+            StoreError: A file that the query needs cannot be read.
+        """
+
+        def ask() -> list[tuple[object, ...]]:
+            with self._cursor(seconds) as cursor:
+                found: list[tuple[object, ...]] = cursor.execute(query).fetchall()
+                return found
+
+        return self._asked(ask)
+
+    def _asked(self, ask: Callable[[], _Found]) -> _Found:
+        """What it gives; where it meets files of before a column was there, once more over all files' columns."""
         try:
-            return self._run(query, parameters, seconds, rows, ours=ours)
+            return ask()
         except UsageError as error:
             if self._by_name or not _OLDER.search(str(error)) or not self._seen:
                 raise
@@ -194,24 +224,30 @@ class Engine:
             for name, (table, *files) in list(self._seen.items()):
                 del self._seen[name]
                 self.show_files(name, table, files)
-            return self._run(query, parameters, seconds, rows, ours=ours)
+            return ask()
 
     def _run(
         self, query: str, parameters: Sequence[object] | None, seconds: float | None, rows: int | None, *, ours: bool
     ) -> Result:
-        cursor = self._connection.cursor()
-        timer = threading.Timer(seconds or 0, cursor.interrupt)
-        try:
+        with self._cursor(seconds) as cursor:
             if not ours and not _reads(query):
                 return Result(pa.table({}))
-            if seconds is not None:
-                timer.start()
-            cursor.execute("BEGIN TRANSACTION READ ONLY")
             # The stubs leave out that a statement without a result, such as an empty one, gives None.
             found = cast("duckdb.DuckDBPyRelation | None", cursor.sql(query, params=list(parameters or ())))
             if found is None:
                 return Result(pa.table({}))
             return Result(_plain((found if rows is None else found.limit(rows)).to_arrow_table()))
+
+    @contextlib.contextmanager
+    def _cursor(self, seconds: float | None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor that only reads, for so long, and whose errors are ours."""
+        cursor = self._connection.cursor()
+        timer = threading.Timer(seconds or 0, cursor.interrupt)
+        try:
+            if seconds is not None:
+                timer.start()
+            cursor.execute("BEGIN TRANSACTION READ ONLY")
+            yield cursor
         except duckdb.InterruptException:
             raise UsageError(f"the query took longer than {seconds:g} s; narrow it, or ask for less") from None
         except (duckdb.IOException, duckdb.InternalException, duckdb.OutOfMemoryException) as error:

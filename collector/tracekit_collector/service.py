@@ -79,7 +79,7 @@ class Collector:
         self.grpc_port = grpc_port
         self.meter = Meter()
         self._settling = Settling(store, every=settle_every)
-        self._keeping = Keeping(store.location)
+        self._keeping = Keeping(store.location, busy=self._settling.busy)
         self._limits = limits
         self._certificate = certificate
         self._origins = tuple(origins)
@@ -110,7 +110,7 @@ class Collector:
             SettingError: An address cannot be listened on, or the certificate cannot be used.
         """
         if self._certificate is not None:
-            _check_certificate(*self._certificate)
+            check_certificate(*self._certificate)
         listener = listening(self.host, self.port)
         self.port = listener.getsockname()[1]
         self._committer = Committer(self.store.inbox, committed=self._settling.arrived)
@@ -223,7 +223,16 @@ class _Server(uvicorn.Server):
         await asyncio.gather(super().shutdown(sockets), *closing)
 
 
-def _check_certificate(chain: Path, key: Path) -> None:
+def check_certificate(chain: Path, key: Path) -> None:
+    """See whether files serve for TLS.
+
+    Args:
+        chain: The certificate chain, PEM.
+        key: Its private key, PEM, without a password.
+
+    Raises:
+        SettingError: They do not.
+    """
     try:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(chain, key)
     except (OSError, ValueError) as error:
@@ -242,6 +251,8 @@ def listening(host: str, port: int) -> socket.socket:
     Raises:
         SettingError: It cannot be listened on.
     """
+    if not 0 <= port <= 65_535:  # some systems would take what is left of it
+        raise SettingError(f"there is no port {port}; give one from 0 to 65535")
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
@@ -258,7 +269,4 @@ def listening(host: str, port: int) -> socket.socket:
         listener.close()
         mend = "stop what has it, or give another --port (0 picks a free one)"
         raise SettingError(f"cannot listen on {host}:{port}: {error.strerror or error}; {mend}") from None
-    except OverflowError:
-        listener.close()
-        raise SettingError(f"there is no port {port}; give one from 0 to 65535") from None
     return listener

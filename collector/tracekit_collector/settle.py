@@ -91,13 +91,14 @@ class Settler:
         """The files that hold what could not be read; each has its reason beside it, in a `.json` of the same name."""
         return sorted((self._inbox / "quarantine").glob("*.bin"))
 
-    def settle(self, *, timeout: float) -> Settled:
+    def settle(self, *, timeout: float, tidy: bool = True) -> Settled:
         """Settle all that is there now.
 
         One process settles at a time; the others wait for it and then look again.
 
         Args:
             timeout: How long to wait for another process that is settling, in seconds.
+            tidy: Whether to join small files of the lake at the end.
 
         Raises:
             StoreBusyError: Another process was settling for longer than `timeout`.
@@ -127,9 +128,11 @@ class Settler:
                 self._write_plan(plan)
                 if plan.batch % _BATCHES_A_TIDYING == 0:
                     plan = self._tidy(plan)
-                    self._keep_house()
+                    if tidy:
+                        self._keep_house()
             self._tidy(plan)
-            self._keep_house()
+            if tidy:
+                self._keep_house()
         return total
 
     def employ(self, workers: int) -> None:
@@ -269,15 +272,21 @@ class Settler:
             self._write_plan(plan)
         return plan
 
-    def _keep_house(self) -> None:
+    def keep_house(self) -> None:
+        """Join small files of the lake as settling does at its end, on any thread; nothing while a process settles."""
+        with held(self._inbox / ".settle.lock", timeout=0) as ours:
+            if ours:
+                self._keep_house(Lake(self._lake.folder))  # a table that is open is not for two threads
+
+    def _keep_house(self, lake: Lake | None = None) -> None:
         # Every batch adds a file; left alone, a day of one span a second would be a hundred thousand of them. A
         # collector, which has workers, has a thread for it too, so that settling does not wait.
         if self._workers is not None:
             return
         for table in KEYS:
             try:
-                if compaction.compact(self._lake, table):
-                    self._lake.vacuum(table, hours=_KEPT_HOURS)
+                if compaction.compact(lake or self._lake, table):
+                    (lake or self._lake).vacuum(table, hours=_KEPT_HOURS)
             except StoreError as error:
                 logger.warning("the table %s could not be compacted, and is as it was: %s", table, error)
 

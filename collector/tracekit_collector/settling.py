@@ -13,6 +13,8 @@ from tracekit_collector.store import Store
 _OTHERS_SECONDS = 5.0  # for another process that is settling
 _TOGETHER = 0.05  # seconds; what arrives within them counts as one arrival
 _WORKERS = 2  # processes that decode, when there is much to decode
+_LOOKED_BACK = 10.0  # seconds
+_BUSY = 0.6  # of them
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,8 @@ class Settling:
         self._mutex = threading.Lock()
         self._taken = 0  # bytes that were committed since the start
         self._arrivals: deque[tuple[float, int]] = deque()  # when, and how many had been committed by then
+        self._worked: deque[tuple[float, float]] = deque(maxlen=256)  # from when to when settling was at work
+        self._began: float | None = None  # and since when it is
         self.failure: str | None = None
         self.last: float | None = None
 
@@ -80,6 +84,18 @@ class Settling:
         """How many bytes of the inbox are settled a second, where enough were settled to tell."""
         return self._store.settler.rate
 
+    def busy(self) -> bool:
+        """Whether settling has been at work for most of the last ten seconds."""
+        now = time.monotonic()
+        since = now - _LOOKED_BACK
+        with self._mutex:
+            while self._worked and self._worked[0][1] <= since:
+                self._worked.popleft()
+            spent = sum(end - max(begin, since) for begin, end in self._worked)
+            if self._began is not None:
+                spent += now - max(self._began, since)
+        return spent > _BUSY * _LOOKED_BACK
+
     def report(self) -> tuple[bool, dict[str, object]]:
         """Whether settling goes well, and what `/ready` tells of it."""
         ago = None if self.last is None else round(time.monotonic() - self.last, 3)
@@ -109,7 +125,13 @@ class Settling:
     def _run(self) -> None:
         # Decorated processes write to the same inbox, so a look is taken even when the door was quiet.
         while not self._stopping.wait(self._every):
+            began = time.monotonic()
+            with self._mutex:
+                self._began = began
             self._settle()
+            with self._mutex:
+                self._worked.append((began, time.monotonic()))
+                self._began = None
 
     def _settle(self) -> None:
         try:

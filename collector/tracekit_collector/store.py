@@ -147,6 +147,8 @@ class Store:
     @property
     def settler(self) -> Settler:
         """Moves what arrived into the lake and the catalog."""
+        if self._settler is not None:  # whoever asks how far settling is must not wait until it is done
+            return self._settler
         with self._mutex:
             if self._settler is None:
                 from tracekit_collector.settle import Settler  # noqa: PLC0415 - as above
@@ -154,11 +156,12 @@ class Store:
                 self._settler = Settler(self.inbox, self.lake, self.catalog)
             return self._settler
 
-    def settle(self, *, timeout: float = 30.0) -> Settled:
+    def settle(self, *, timeout: float = 30.0, tidy: bool = True) -> Settled:
         """Bring what arrived in the inbox into the lake, exactly once.
 
         Args:
             timeout: How long to wait for another process that is settling, in seconds.
+            tidy: Whether to join small files of the lake at the end, where it has many; `settler.keep_house` can later.
 
         Returns:
             What was new.
@@ -170,7 +173,7 @@ class Store:
             return Settled()
         with self._mutex:
             try:
-                return self.settler.settle(timeout=timeout)
+                return self.settler.settle(timeout=timeout, tidy=tidy)
             except OSError as error:
                 raise StoreError(f"cannot settle {self.inbox}: {error.strerror or error}") from error
 
@@ -396,8 +399,8 @@ class Store:
     def _loose_records(self, engine: Engine) -> bool:
         version = self._shown.get("logs")
         if self._loose is None or self._loose[0] != version:
-            found = engine.run(f"SELECT 1 FROM lake_logs WHERE {log_views.IS_LOOSE} LIMIT 1")  # noqa: S608 - our own names, and literals
-            self._loose = (version, bool(len(found)))
+            found = engine.rows(f"SELECT 1 FROM lake_logs WHERE {log_views.IS_LOOSE} LIMIT 1")  # noqa: S608 - our own names, and literals
+            self._loose = (version, bool(found))
         return self._loose[1]
 
     def _ready(self) -> Engine:
@@ -416,9 +419,7 @@ class Store:
                         self._span_files = self.lake.timed_files(table)
                     elif table == "logs":
                         self._log_rows = sum(file.rows or 0 for file in self.lake.timed_files(table, "time_ns"))
-                        told = log_views.views_for(
-                            None if version is None else lambda query: engine.run(query).fetchall()
-                        )
+                        told = log_views.views_for(None if version is None else engine.rows)
                         self._logs_tell = any(told[name] == log_views.VIEWS[name] for name in told)
                         views.offer(told | call_views(told=self._logs_tell))
                     self._shown[table] = version

@@ -31,7 +31,7 @@ from tracekit_collector.log_views import steps_sql
 from tracekit_collector.query import Engine, Result, literal
 from tracekit_collector.schema import SPANS
 from tracekit_collector.views import _FAILED as FAILED
-from tracekit_collector.views import SLACK_NS, traces_sql
+from tracekit_collector.views import SLACK_NS, brief_traces_sql, traces_sql
 
 _LONGEST_NS = 86_400 * 10**9  # of a trace that is found by its session, or on a later page
 _STRAY_NS = 600 * 10**9  # a span may begin this much after all others of its trace have ended
@@ -43,6 +43,29 @@ _LISTED = 2_000
 _NEVER = 2**62
 
 _INDEXED = frozenset(("trace_id", "session_id"))
+# Columns of `traces` that take more than one look at each span; `columns` may name any.
+_OF_CALLS = frozenset(
+    (
+        "columns",
+        "name",
+        "repeat",
+        "duration_ms",
+        "status",
+        "error_type",
+        "error_message",
+        "input",
+        "output",
+        "errors",
+        "model_calls",
+        "tool_calls",
+        "input_tokens",
+        "output_tokens",
+        "cached_tokens",
+        "cache_write_tokens",
+        "reasoning_tokens",
+        "cost_usd",
+    )
+)
 _COLUMNS = ", ".join(
     name for name in SPANS.names if re.search(rf"\b{name}\b", traces_sql("") + steps_sql(""))
 )  # those that a trace is put together from
@@ -115,6 +138,15 @@ class TraceSearch:
             UsageError: The condition is wrong, or it took too long.
             StoreError: A file cannot be read.
         """
+        by_name = self._engine.by_name
+        try:
+            return self._find(wanted)
+        except UsageError:
+            if by_name or not self._engine.by_name:
+                raise
+            return self._find(wanted)  # a file lacks a column: queries now say so
+
+    def _find(self, wanted: Wanted) -> Result:
         indexed = [(name, values) for name, values in wanted.told if name in _INDEXED]
         if indexed:
             known = self._with(indexed)
@@ -122,6 +154,9 @@ class TraceSearch:
                 return self._whole(wanted, known)
         if wanted.limit is None or not wanted.newest_first:
             window = _Window(low=wanted.since)
+            if wanted.since is not None and wanted.before is not None:
+                until = wanted.before[0]
+                window = _Window(low=wanted.since, until=until, high=self._end(wanted.since, until))
             return self._of_those(wanted, window, self._meant(wanted, window))
         enough = wanted.limit + wanted.offset
         high = None if wanted.before is None else wanted.before[0]
@@ -166,7 +201,7 @@ class TraceSearch:
             within += f" AND {signs[0]}{also} GROUP BY trace_id"
             query = f"SELECT trace_id, min(start_ns) {within} LIMIT {_LISTED + 1}"
         try:
-            found = self._engine.run(query, seconds=wanted.seconds, ours=True).fetchall()
+            found = self._engine.rows(query, seconds=wanted.seconds)
         except UsageError:
             self._rows(wanted, _NOTHING, ())  # says what is wrong with the condition itself
             raise
@@ -184,7 +219,7 @@ class TraceSearch:
             query = (
                 f"SELECT min(start_ns), max(start_ns) FROM ({self._source(window)}) WHERE trace_id IN {_listed(ids)}"  # noqa: S608 - our own names, and literals
             )
-            ((low, high),) = self._engine.run(query, seconds=wanted.seconds, ours=True).fetchall()
+            ((low, high),) = self._engine.rows(query, seconds=wanted.seconds)
             if isinstance(low, int) and isinstance(high, int):
                 return self._rows(wanted, _Window(low=low, high=high, trace_ids=ids), ())[0]
         return self._in_window(wanted, replace(window, trace_ids=ids))
@@ -202,6 +237,8 @@ class TraceSearch:
         """The wanted rows of a window, and which of them (or of those that `offset` leaves out) have no root in it."""
         within = [f"start_ns >= {window.low - SLACK_NS}"] if window.low is not None else []
         within += [f"start_ns <= {window.high}"] if window.high is not None else []
+        if window.trace_ids is None and self._is_brief(wanted):
+            return self._brief(wanted, window, within, without)
         kept = [f"trace_id NOT IN {_listed(without)}"] if without else []
         if window.trace_ids is not None:
             within.append(f"trace_id IN {_listed(window.trace_ids)}")
@@ -211,11 +248,9 @@ class TraceSearch:
             signs += [FAILED] if wanted.errors or asks_for_errors(wanted.where or "") else []
             kept += [f"trace_id IN (SELECT trace_id FROM steps_within WHERE {sign})" for sign in signs]  # noqa: S608 - our own names, and literals
         bounds = " AND ".join(within) or "true"
-        told = steps_sql("spans_within") if self._logs_tell else "SELECT * FROM spans_within"
-        steps = f"SELECT * FROM ({told}) WHERE {bounds}"  # noqa: S608 - our own names, and literals
-        begun = f" AND start_ns >= {window.low}" if window.low is not None else ""
-        order = f"ORDER BY start_ns {'DESC' if wanted.newest_first else 'ASC'}, trace_id"
-        most = "" if wanted.limit is None else f" LIMIT {int(wanted.limit) + int(wanted.offset)}"
+        steps = "SELECT * FROM spans_within"  # the spans are within the bounds already; what log records add may not be
+        if self._logs_tell:
+            steps = f"SELECT * FROM ({steps_sql('spans_within')}) WHERE {bounds}"  # noqa: S608 - our own names, and literals
         query = (
             f"WITH spans_within AS MATERIALIZED (SELECT {_COLUMNS} FROM ({self._source(window)}) WHERE {bounds}), "  # noqa: S608 - `where` is the user's own SQL, on an engine that only reads
             f"steps_within AS ({steps}), "
@@ -223,8 +258,27 @@ class TraceSearch:
             f"assembled AS ({traces_sql('picked', filled=True)}) "
             f"SELECT {wanted.columns}, trace_id AS _trace_id, "
             "trace_id IN (SELECT trace_id FROM picked WHERE parent_span_id IS NULL) AS _rooted "
-            f"FROM assembled WHERE {wanted.condition}{begun} {order}{most}"
+            f"FROM assembled {_wanted_of(wanted, window)}"
         )
+        return self._told(wanted, query)
+
+    def _is_brief(self, wanted: Wanted) -> bool:
+        """Whether nothing is asked of traces but what spans tell without their calls being put together."""
+        words = _words(wanted)
+        return not (self._logs_tell or wanted.told or wanted.errors or "*" in words or words & _OF_CALLS)
+
+    def _brief(
+        self, wanted: Wanted, window: _Window, within: Sequence[str], without: Sequence[str]
+    ) -> tuple[Result, list[str]]:
+        bounds = [*within, *([f"trace_id NOT IN {_listed(without)}"] if without else [])]
+        rows = f"(FROM ({self._source(window)}) WHERE {' AND '.join(bounds) or 'true'})"
+        query = (
+            f"SELECT {wanted.columns}, trace_id AS _trace_id, _rooted "  # noqa: S608 - as in `_rows`
+            f"FROM ({brief_traces_sql(rows, _words(wanted))}) {_wanted_of(wanted, window)}"
+        )
+        return self._told(wanted, query)
+
+    def _told(self, wanted: Wanted, query: str) -> tuple[Result, list[str]]:
         table = self._engine.run(query, seconds=wanted.seconds, ours=wanted.where is None).to_arrow()
         marks = zip(table.column("_trace_id").to_pylist(), table.column("_rooted").to_pylist(), strict=True)
         rootless = [trace_id for trace_id, rooted in marks if not rooted]
@@ -237,7 +291,7 @@ class TraceSearch:
         around = self._source(_Window(low=first - _LONGEST_NS, high=last + _LONGEST_NS))
         ids = tuple(sorted(known))
         query = f"SELECT min(start_ns), max(start_ns) FROM ({around}) WHERE trace_id IN {_listed(ids)}"  # noqa: S608 - our own names, and literals
-        ((low, high),) = self._engine.run(query, ours=True).fetchall()
+        ((low, high),) = self._engine.rows(query)
         begun = min(first, low) if isinstance(low, int) else first
         window = _Window(low=begun, high=max(last, high) if isinstance(high, int) else last, trace_ids=ids)
         return self._rows(wanted, window, ())[0]
@@ -252,7 +306,7 @@ class TraceSearch:
             f"FROM (SELECT trace_id, start_ns FROM lake_spans WHERE {among}{more}) "
             f"GROUP BY trace_id LIMIT {_LISTED + 1}"
         )
-        found = self._engine.run(query, ours=True).fetchall()
+        found = self._engine.rows(query)
         if len(found) > _LISTED:
             return None
         return {str(trace_id): (int(str(first)), int(str(last))) for trace_id, first, last in found}
@@ -263,7 +317,7 @@ class TraceSearch:
         query = (
             f"SELECT max(start_ns + coalesce(duration_ns, 0)) FROM ({source}) WHERE start_ns BETWEEN {low} AND {high}"  # noqa: S608 - our own names, and literals
         )
-        ((end,),) = self._engine.run(query, ours=True).fetchall()
+        ((end,),) = self._engine.rows(query)
         return min(max(high, end if isinstance(end, int) else high) + _STRAY_NS, high + _LONGEST_NS)
 
     def _with_spans_before(self, low: int, trace_ids: Sequence[str]) -> set[str]:
@@ -275,7 +329,7 @@ class TraceSearch:
             f"SELECT DISTINCT trace_id FROM ({source}) "  # noqa: S608 - our own names, and literals
             f"WHERE trace_id IN {_listed(trace_ids)} AND start_ns < {low - SLACK_NS}"
         )
-        return {str(each) for (each,) in self._engine.run(query, ours=True).fetchall()}
+        return {str(each) for (each,) in self._engine.rows(query)}
 
     def _source(self, window: _Window) -> str:
         low = None if window.low is None else window.low - SLACK_NS
@@ -315,6 +369,21 @@ class _Window:
 
 
 _NOTHING = _Window(low=_NEVER, trace_ids=("",))
+
+
+def _words(wanted: Wanted) -> frozenset[str]:
+    """The names in what is asked, with those that its order takes; a `*` too."""
+    asked = f"{wanted.columns} {wanted.condition} start_ns".lower()
+    return frozenset(re.findall(r"\w+|\*", asked))
+
+
+def _wanted_of(wanted: Wanted, window: _Window) -> str:
+    """The condition, order and length of what is wanted of the traces of a window."""
+    begun = f" AND start_ns >= {window.low}" if window.low is not None else ""
+    most = "" if wanted.limit is None else f" LIMIT {int(wanted.limit) + int(wanted.offset)}"
+    return (
+        f"WHERE {wanted.condition}{begun} ORDER BY start_ns {'DESC' if wanted.newest_first else 'ASC'}, trace_id{most}"
+    )
 
 
 def _newest(window: _Window, meant: Mapping[str, int], count: int) -> tuple[_Window, dict[str, int]]:

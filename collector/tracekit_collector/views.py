@@ -9,7 +9,7 @@ calls, whole messages out of log records, and an error's message and cause out o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from tracekit_collector import log_views
 from tracekit_collector.log_views import TOLD, steps_sql
@@ -19,6 +19,16 @@ _END = "start_ns + coalesce(duration_ns, 0)"
 
 # Parentless spans before all others, then by start; an integer, because a composite key costs ten times as much.
 _ROOT_FIRST = "CASE WHEN parent_span_id IS NULL THEN start_ns // 2 ELSE start_ns // 2 + 4611686018427387904 END"
+
+# A root says which agent it was before an agent's own span does.
+_NAMES_AGENT = (
+    "CASE WHEN parent_span_id IS NULL THEN 0 WHEN step = 'agent' THEN 1 ELSE 2 END * 3000000000000000000"
+    " + start_ns // 4"
+)
+# An id that pydantic-ai made up loses to one that somebody set.
+_NAMES_SESSION = (
+    f"CASE WHEN dialect IN ('pydantic_ai', 'pydantic-ai') THEN 4611686018427387904 ELSE 0 END + {_ROOT_FIRST} // 4"
+)
 
 _TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
 
@@ -52,6 +62,23 @@ _OF_TOOLS = """inside.trace_id, inside.span_id, inside.start_time, inside.start_
   inside.tool_result, CASE WHEN inside.failed THEN 'error' ELSE 'ok' END AS status, inside.error_type,
   inside.status_message, inside.agent_name, inside.agent_version, inside.session_id, inside.user_id, inside.project,
   inside.environment, inside.service_name, inside.run_id"""
+
+# What a trace is told by without its calls: a condition of `traces` or a list that names nothing else costs one pass.
+_OF_SPANS = {
+    "start_time": "min(start_time)",
+    "start_ns": "min(start_ns)",
+    "spans": "count(*)",
+    "session_id": f"arg_min(session_id, {_NAMES_SESSION})",
+    **{
+        name: f"arg_min({name}, {_ROOT_FIRST})"
+        for name in ("project", "environment", "service_name", "user_id", "case_id", "run_id")
+    },
+    **{
+        name: f"arg_min(struct_pack(n := agent_name, v := agent_version), {_NAMES_AGENT}) "
+        f"FILTER (agent_name IS NOT NULL).{part}"
+        for name, part in (("agent_name", "n"), ("agent_version", "v"))
+    },
+}
 
 SLACK_NS = 60 * 10**9  # a child may seem to begin this much before its root, when clocks differ
 
@@ -179,14 +206,11 @@ def traces_sql(source: str = "lake_spans", *, filled: bool = False) -> str:
     sums = ", ".join(f"sum({name})::BIGINT AS {name}" for name in _TOKENS)
     usage = ",\n  ".join(f"coalesce(calls.{name}, above_{name}) AS {name}" for name in _TOKENS)
     paid = "('embedding', 'reranker', 'retriever', 'tool', 'guardrail', 'evaluator')"
-    named = "CASE WHEN parent_span_id IS NULL THEN 0 WHEN step = 'agent' THEN 1 ELSE 2 END * 3000000000000000000"
-    # An id that pydantic-ai made up loses to one that somebody set.
-    made_up = "CASE WHEN dialect IN ('pydantic_ai', 'pydantic-ai') THEN 4611686018427387904 ELSE 0 END"
     return f"""
 WITH whole AS NOT MATERIALIZED ({f"SELECT * FROM {source}" if filled else steps_sql(source)}
 ), rows AS (
-  SELECT *, {_FAILED} AS failed, {_ROOT_FIRST} AS root_first, {named} + start_ns // 4 AS names_agent,
-    {made_up} + {_ROOT_FIRST} // 4 AS names_session FROM whole
+  SELECT *, {_FAILED} AS failed, {_ROOT_FIRST} AS root_first, {_NAMES_AGENT} AS names_agent,
+    {_NAMES_SESSION} AS names_session FROM whole
 ), base AS (
   SELECT trace_id, arg_min(name, root_first) AS name,
     arg_min(struct_pack(n := agent_name, v := agent_version), names_agent) FILTER (agent_name IS NOT NULL) AS agent,
@@ -246,6 +270,17 @@ SELECT trace_id, name, agent.n AS agent_name, agent.v AS agent_version, project,
     WHEN calls_usd IS NULL AND paid_usd IS NULL THEN above_usd
     ELSE coalesce(calls_usd, 0) + coalesce(paid_usd, 0) END AS cost_usd
 FROM judged"""  # noqa: S608 - made of our own names
+
+
+def brief_traces_sql(source: str, words: Collection[str]) -> str:
+    """One row for each trace in `source`, with those columns of `traces` alone that these words name.
+
+    Args:
+        source: A relation with the columns of `spans`, and with what log records tell.
+        words: In lower case; those that name no column that spans tell are passed over.
+    """
+    told = ["trace_id", *(f"{how} AS {name}" for name, how in _OF_SPANS.items() if name in words)]
+    return f"SELECT {', '.join(told)}, bool_or(parent_span_id IS NULL) AS _rooted FROM {source} GROUP BY trace_id"  # noqa: S608 - made of our own names
 
 
 _SESSIONS = """

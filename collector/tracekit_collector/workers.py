@@ -22,11 +22,12 @@ from functools import partial
 from typing import IO, Any
 
 from tracekit.errors import StoreError, TracekitError
-from tracekit_collector._heap import child_code
+from tracekit_collector._heap import child_code, give_back
 from tracekit_collector.loading import Known, Loaded, Task, load
 
 _LENGTH = struct.Struct("<I")
 _IDLE_SECONDS = 20.0
+_NICE = 5  # the doors go first: whoever sends waits for them, and for nobody here
 _TASKS_A_COLLECTION = 64
 _PATIENCE_SECONDS = 10  # for a worker that was told to end
 # One heap a worker gives memory back; several keep what each once needed.
@@ -169,6 +170,7 @@ def serve() -> None:
     # What else this process prints must not get between the answers.
     back = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    os.nice(_NICE)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     source = sys.stdin.buffer
     # Rows hold no cycles: looking for some in them takes a tenth of the time.
@@ -182,6 +184,7 @@ def serve() -> None:
     with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
         while True:
             _send(back, _done(_receive(source), known))
+            give_back()  # what a task takes at most, the worker would else keep
             tasks += 1
             if tasks % _TASKS_A_COLLECTION == 0:
                 gc.collect()

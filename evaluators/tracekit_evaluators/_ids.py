@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import overload
+
+import numpy as np
 
 _BYTES = 16
 _AT_ONCE = 4_096
@@ -45,6 +47,11 @@ class TraceIds(Sequence[str]):
             return cls(bytes.fromhex(lines.decode("ascii")))
         return lines.decode().split("\n")
 
+    @property
+    def packed(self) -> bytes:
+        """Sixteen bytes for each."""
+        return self._packed
+
     def to_lines(self) -> bytes:
         """One id a line, without an end of the last one."""
         return binascii.hexlify(self._packed, b"\n", _BYTES) if self._packed else b""
@@ -78,6 +85,44 @@ class TraceIds(Sequence[str]):
 
     def __repr__(self) -> str:
         return f"TraceIds({len(self)} ids)"
+
+
+def among_of(ids: Collection[str]) -> Callable[[Sequence[str]], list[bool]]:
+    """A function that says of each of some ids whether it is among these; it takes as much memory again as they do.
+
+    Args:
+        ids: Any number.
+
+    Example:
+        >>> among_of(["a", "b"])(["b", "c"])
+        [True, False]
+    """
+    if not isinstance(ids, TraceIds):
+        known = frozenset(ids)
+        return lambda asked: [each in known for each in asked]
+    ours = np.sort(np.frombuffer(ids.packed, dtype=f"S{_BYTES}"))
+
+    def among(asked: Sequence[str]) -> list[bool]:
+        fine = [_HEX.match(each.encode("utf-8", "replace")) is not None for each in asked]
+        text = "".join(each if good else "0" * 2 * _BYTES for each, good in zip(asked, fine, strict=True))
+        codes = np.frombuffer(bytes.fromhex(text), dtype=ours.dtype)
+        at = np.minimum(np.searchsorted(ours, codes), len(ours) - 1)
+        found: list[bool] = ((ours[at] == codes) & np.array(fine, dtype=np.bool_)).tolist()
+        return found
+
+    return among if len(ours) else lambda asked: [False] * len(asked)
+
+
+def once(ids: Sequence[str]) -> Sequence[str]:
+    """These ids, each where it comes first.
+
+    Example:
+        >>> once(["a", "b", "a"])
+        ['a', 'b']
+    """
+    if isinstance(ids, TraceIds) and len(np.unique(np.frombuffer(ids.packed, dtype=f"S{_BYTES}"))) == len(ids):
+        return ids
+    return TraceIds.of(dict.fromkeys(ids))
 
 
 def lines_of(ids: Sequence[str]) -> bytes:

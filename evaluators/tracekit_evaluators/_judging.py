@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from tracekit_evaluators.judge import Judge
     from tracekit_evaluators.subject import Subject
 
+_YOUNG = 10_000  # objects that there may be more, before garbage is looked for
 _SHOW_EVERY = 0.1  # seconds between two movements of the progress bar
 
 
@@ -69,6 +71,7 @@ async def judge_all(
     """
     judging = _Judging(judges, writer, pace)
     seen = ""
+    often = _collect_seldom()
     try:
         for subject, asked in work:
             for judge in asked:
@@ -81,8 +84,17 @@ async def judge_all(
                 pace.step()
         await judging.rest()
     finally:
+        gc.set_threshold(*often)
         await judging.stop()
         pace.show()
+
+
+def _collect_seldom() -> tuple[int, int, int]:
+    """Look for garbage less often, as traces are read and dropped by the hundred: a tenth of the time; what was set."""
+    before = gc.get_threshold()
+    if 0 < before[0] < _YOUNG:
+        gc.set_threshold(_YOUNG, *before[1:])
+    return before
 
 
 class _Judging:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from tracekit_evaluators._stretches import quoted, stretches
 from tracekit_evaluators.clustering import FEWEST, told_of
 from tracekit_evaluators.statistics import (
     Coverage,
@@ -36,6 +37,11 @@ MANY = 20_000
 """From how many rows on a score is summed up by columns."""
 Codes = npt.NDArray[np.uint64]
 Reals = npt.NDArray[np.float64]
+_SHARES = (
+    "hash(trace_id) AS k, CASE WHEN session_id IS NULL THEN 0 ELSE hash(session_id) END AS s, "
+    "CASE WHEN user_id IS NULL THEN 0 ELSE hash(user_id) END AS u, cost_usd AS c"
+)
+_TOLD = "SELECT bool_or(session_id IS NOT NULL), bool_or(user_id IS NOT NULL), bool_or(cost_usd IS NOT NULL) FROM steps"
 _STANDING = (
     "(SELECT *, coalesce(status, CASE WHEN value IS NULL AND label IS NULL THEN 'missing_input' ELSE 'scored' END) AS "
     "said FROM scores WHERE run_id = ? AND name = ? AND score_id NOT IN "
@@ -77,14 +83,21 @@ class Traces:
     @classmethod
     def of(cls, store: Store, run_id: str) -> Traces:
         """Those that a run has scores of."""
-        query = (
-            "SELECT hash(trace_id) AS k, CASE WHEN session_id IS NULL THEN 0 ELSE hash(session_id) END AS s, "
-            "CASE WHEN user_id IS NULL THEN 0 ELSE hash(user_id) END AS u, cost_usd AS c FROM traces "
-            "WHERE trace_id IN (SELECT trace_id FROM scores WHERE run_id = ?) "
-            "AND (session_id IS NOT NULL OR user_id IS NOT NULL OR cost_usd IS NOT NULL) ORDER BY k"
+        told = store.sql(_TOLD, settle=False).fetchone()
+        if told is None or not any(told):
+            nothing = np.zeros(0, dtype=np.uint64)
+            return cls(nothing, nothing, nothing, np.zeros(0))
+        where = (
+            "(session_id IS NOT NULL OR user_id IS NOT NULL OR cost_usd IS NOT NULL) AND "  # noqa: S608 - a constant
+            f"trace_id IN (SELECT trace_id FROM scores WHERE run_id = {quoted(run_id)})"
         )
-        found = store.sql(query, [run_id], settle=False).to_arrow()
-        return cls(_codes(found, "k"), _codes(found, "s"), _codes(found, "u"), _reals(found, "c"))
+        parts = [
+            (_codes(part, "k"), _codes(part, "s"), _codes(part, "u"), _reals(part, "c"))
+            for part in stretches(store, where, _SHARES)
+        ]
+        keys, sessions, users, costs = (np.concatenate(each) for each in zip(*parts, strict=True))
+        order = np.argsort(keys)
+        return cls(keys[order], sessions[order], users[order], costs[order])
 
     def places(self, keys: Codes) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
         """Where each of these keys stands, and whether it does."""
@@ -154,7 +167,9 @@ def metric_of_many(store: Store, run_id: str, name: str, traces: Traces) -> dict
         spent = np.where(known, traces.costs[at], np.nan) if len(traces.costs) else np.full(cases, np.nan)
         if not np.isnan(spent).any() and not np.isnan(tried).any() and spent.any():
             of = None if shared is None else shared.of
-            each = ratio_of_means(cast("Any", spent), denominators=cast("Any", tried), clusters=of)
+            each = ratio_of_means(
+                cast("Any", spent), denominators=cast("Any", tried), clusters=of, method="studentised"
+            )
             metric["cost_per_success"] = each.to_dict()
     return metric
 

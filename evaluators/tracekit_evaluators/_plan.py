@@ -14,7 +14,7 @@ from tracekit_evaluators._artifacts import keep, kept
 from tracekit_evaluators._cases import Cases, DatasetSource, dataset_bytes, expectations_of
 from tracekit_evaluators._ids import TraceIds, lines_of
 from tracekit_evaluators._judging import Done
-from tracekit_evaluators._selection import Makers, condition, makers, trace_ids
+from tracekit_evaluators._selection import Makers, condition, makers, selected, trace_ids
 from tracekit_evaluators._targets import Other, Targets
 from tracekit_evaluators._writer import Key
 from tracekit_evaluators.datasets import Chosen, case_id, cases_of
@@ -92,10 +92,11 @@ def planned(store: Store, judges: list[Judge], asked: Asked) -> Plan:
     expecting = None if asked.expected_from is None else store.catalog.runs.find(asked.expected_from)
     # With a dataset the limit counts traces that tried a case, which only reading them tells.
     picked = condition(store, where=asked.where, agent=asked.agent)
-    ids = trace_ids(store, picked, limit=asked.limit if rows is None else None)
+    ids, known = selected(store, picked, limit=asked.limit if rows is None else None)
     cases = _cases(store, rows, None if expecting is None else expecting.id)
     if rows is not None:
         ids = _matched(store, ids, cases, asked.limit)
+        known = makers(store, ids)
     selection: dict[str, object] = {
         "where": asked.where,
         "agent": asked.agent,
@@ -114,12 +115,12 @@ def planned(store: Store, judges: list[Judge], asked: Asked) -> Plan:
         selection["against"] = asked.against
         selection["against_trace_ids"] = keep(store.artifacts, lines_of(against))
     other = None if against is None else Other.of(store, against, _cases(store, rows, None))
-    return Plan(judges, ids, cases, samples, other, None, selection)
+    return Plan(judges, ids, cases, samples, other, None, selection, makers=known)
 
 
 def begun(store: Store, plan: Plan, name: str | None, concurrency: int) -> Plan:
     """The plan, with its run in the catalog."""
-    known = makers(store, plan.ids)
+    known = plan.makers or makers(store, plan.ids)
     record = store.catalog.runs.create(
         name or f"eval-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}",
         kind="eval",

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tracekit.errors import NotFoundError
-from tracekit_evaluators._ids import TraceIds
+from tracekit_evaluators._ids import TraceIds, among_of, once
+from tracekit_evaluators._stretches import quoted, stretches
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from tracekit_collector.catalog import AgentVersion
     from tracekit_collector.store import Store
 
 _AT_ONCE = 20_000
-_COUNTED = 100_000  # each time, all traces are put together
+_COLUMNS = "trace_id, agent_name, agent_version"
+_LISTED = 1_000  # ids that are named one by one; of more, all traces are looked through
 # Traces of judging itself, which nobody means when asking for traces to judge.
 _NOT_JUDGING = "trace_id NOT IN (SELECT trace_id FROM spans WHERE step = 'evaluator' AND parent_span_id IS NULL)"
 Maker = tuple[str | None, str | None]
@@ -59,27 +63,62 @@ def trace_ids(store: Store, found: str | None, *, limit: int | None) -> Sequence
     Raises:
         NotFoundError: It picks none.
     """
-    column = store.find(where=found, limit=limit, columns="trace_id").to_arrow().column("trace_id")
-    pages = (column.slice(start, _AT_ONCE).to_pylist() for start in range(0, len(column), _AT_ONCE))
-    ids = TraceIds.of(str(each) for page in pages for each in page)
+    store.settle()
+    return selected(store, found, limit=limit)[0]
+
+
+def selected(store: Store, found: str | None, *, limit: int | None) -> tuple[Sequence[str], Makers]:
+    """The ids of the traces that a condition picks, newest first, and who made them.
+
+    Raises:
+        NotFoundError: It picks none.
+    """
+    store.settle(tidy=False)  # whoever carries the run out keeps house meanwhile
+    counted: Counter[Maker] = Counter()
+    # One that has a span settled meanwhile may begin in two stretches.
+    ids = once(TraceIds.of(_ids(_made(store, found, limit), counted)))
     if not ids:
         asked = (found or "").replace(_NOT_JUDGING, "").removeprefix(" AND ").strip()
         what = f"no trace in {store.location} matches {asked}" if asked else f"{store.location} holds no traces"
         raise NotFoundError(f"{what}; `tracekit traces` shows what is there")
-    return ids
+    return ids, _told(store, counted)
 
 
 def makers(store: Store, ids: Collection[str]) -> Makers:
     """Who made these traces."""
+    if len(ids) <= _LISTED:
+        named = ", ".join(map(quoted, ids)) or "NULL"
+        found = store.find(where=f"trace_id IN ({named})", limit=None, columns=_COLUMNS, settle=False)
+        return _told(store, _counted(found.to_arrow()))
     counted: Counter[Maker] = Counter()
-    query = (
-        "SELECT agent_name, agent_version, count(*) FROM traces "
-        "WHERE trace_id IN (SELECT unnest(?::VARCHAR[])) GROUP BY ALL"
-    )
-    for batch in _batches(ids if isinstance(ids, Sequence) else list(ids)):
-        for name, label, count in store.sql(query, [batch], settle=False).fetchall():
-            maker = (_text(name), _text(label))
-            counted[maker] += count if isinstance(count, int) else 0
+    among = among_of(ids)
+    for page in _made(store, None, None):
+        counted += _counted(page.filter(among(page.column("trace_id").to_pylist())))
+    return _told(store, counted)
+
+
+def _made(store: Store, found: str | None, limit: int | None) -> Iterator[pa.Table]:
+    """The ids and makers of these traces, newest first, some thousands at a time."""
+    if limit is None:
+        tables: Iterable[pa.Table] = stretches(store, found, _COLUMNS)
+    else:
+        tables = [store.find(where=found, limit=limit, columns=_COLUMNS, settle=False).to_arrow()]
+    for table in tables:
+        yield from (table.slice(start, _AT_ONCE) for start in range(0, table.num_rows, _AT_ONCE))
+
+
+def _ids(pages: Iterable[pa.Table], counted: Counter[Maker]) -> Iterator[str]:
+    for page in pages:
+        counted.update(_counted(page))
+        yield from map(str, page.column("trace_id").to_pylist())
+
+
+def _counted(table: pa.Table) -> Counter[Maker]:
+    rows = table.group_by(["agent_name", "agent_version"]).aggregate([([], "count_all")]).to_pylist()
+    return Counter({(_text(row["agent_name"]), _text(row["agent_version"])): row["count_all"] for row in rows})
+
+
+def _told(store: Store, counted: Counter[Maker]) -> Makers:
     versions: dict[str, AgentVersion] = {}
     counts: Counter[str] = Counter()
     for (name, label), count in counted.items():
@@ -97,27 +136,18 @@ def _of_agent(store: Store, ref: str) -> str:
     name, at, _ = ref.partition("@")
     if not at:
         store.catalog.agents.versions(name)
-        return f"agent_name = {_quoted(name)}"
+        return f"agent_name = {quoted(name)}"
     wanted = store.catalog.agents.resolve(ref)
     seen = store.sql("SELECT DISTINCT agent_version FROM traces WHERE agent_name = ?", [name], settle=False)
     labels = [_text(row[0]) for row in seen.fetchall()]
     known = {label: store.catalog.agents.find(name, label) for label in labels}
     matching = [label for label, version in known.items() if version is not None and version.id == wanted.id]
-    named = ", ".join(_quoted(label) for label in matching if label is not None)
+    named = ", ".join(quoted(label) for label in matching if label is not None)
     parts = [f"agent_version IN ({named})"] if named else []
     parts += ["agent_version IS NULL"] if None in matching else []
     if not parts:
         raise NotFoundError(f"no trace in {store.location} is of {wanted.ref}; `tracekit traces` shows what is there")
-    return f"(agent_name = {_quoted(name)} AND ({' OR '.join(parts)}))"
-
-
-def _batches(ids: Sequence[str]) -> Iterator[list[str]]:
-    for start in range(0, len(ids), _COUNTED):
-        yield list(ids[start : start + _COUNTED])
-
-
-def _quoted(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
+    return f"(agent_name = {quoted(name)} AND ({' OR '.join(parts)}))"
 
 
 def _text(value: object) -> str | None:

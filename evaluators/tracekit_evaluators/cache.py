@@ -6,25 +6,32 @@ the schema and the sample's number. Only answers that gave a verdict are kept, n
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import json
 import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tracekit_evaluators.models.chat import Completion, Request
 from tracekit_evaluators.subject import canonical
 
+_TOGETHER = 0.01  # seconds
+_KNOWN = "SELECT completion FROM completions WHERE key = ?"
+_KEEP = "INSERT OR REPLACE INTO completions (key, completion, created) VALUES (?, ?, ?)"
+_Row = tuple[str, str, float]
 _log = logging.getLogger("tracekit")
 
 
 class Cache:
     """Answers of models in a SQLite file, shared by any number of processes.
 
-    A file that cannot be used is reported once and then left alone: a cache never costs a verdict.
+    A file that cannot be used is reported once and then left alone: a cache never costs a verdict. In an event loop,
+    answers that come within some milliseconds are written together.
 
     Args:
         path: The file; made when it is not there.
@@ -35,40 +42,66 @@ class Cache:
         self._mutex = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._broken = False
+        self._unwritten: dict[str, _Row] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None  # that is going to write them
 
     def get(self, key: str) -> Completion | None:
         """The answer under a key, if there is one."""
-        row = self._run("SELECT completion FROM completions WHERE key = ?", (key,))
-        if row is None:
+        kept = self._unwritten.get(key)
+        text = kept[1] if kept is not None else self._read(key)
+        if text is None:
             return None
         try:
-            return Completion(**json.loads(row[0]))
+            return Completion(**json.loads(text))
         except (ValueError, TypeError):
             return None
 
     def put(self, key: str, completion: Completion) -> None:
         """Keep an answer."""
-        values = (key, json.dumps(vars(completion)), time.time())
-        self._run("INSERT OR REPLACE INTO completions (key, completion, created) VALUES (?, ?, ?)", values)
+        first = not self._unwritten
+        self._unwritten[key] = (key, json.dumps(vars(completion)), time.time())
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._write()
+        else:
+            if first or self._loop is not loop:  # one that was closed writes nothing
+                self._loop = loop
+                loop.call_later(_TOGETHER, self._write)
 
     def close(self) -> None:
         """Close the file."""
+        self._write()
         with self._mutex:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
 
-    def _run(self, query: str, values: tuple[object, ...]) -> tuple[str] | None:
+    def _write(self) -> None:
         with self._mutex:
-            if self._broken:
-                return None
-            try:
-                row: tuple[str] | None = self._open().execute(query, values).fetchone()
-            except sqlite3.Error as error:
-                self._broken = True
-                _log.warning("the judges' cache %s cannot be used, models are asked again: %s", self._path, error)
-                return None
-            return row
+            rows, self._unwritten = self._unwritten, {}
+            if rows and not self._broken:
+                with self._spared():
+                    connection = self._open()
+                    connection.execute("BEGIN IMMEDIATE")
+                    with connection:
+                        connection.executemany(_KEEP, rows.values())
+
+    def _read(self, key: str) -> str | None:
+        with self._mutex:
+            if not self._broken:
+                with self._spared():
+                    row: tuple[str] | None = self._open().execute(_KNOWN, (key,)).fetchone()
+                    return None if row is None else row[0]
+            return None
+
+    @contextlib.contextmanager
+    def _spared(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            self._broken = True
+            _log.warning("the judges' cache %s cannot be used, models are asked again: %s", self._path, error)
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:

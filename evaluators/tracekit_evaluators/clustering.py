@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tracekit.errors import StoreError
 from tracekit_evaluators._artifacts import kept
+from tracekit_evaluators._stretches import quoted, stretches
 
 if TYPE_CHECKING:
     from tracekit_collector.catalog import RunRecord
@@ -21,6 +22,9 @@ Row = Mapping[str, object]
 SHARED = ("cluster", "source", "document", "template", "user", "session")
 _OF_CASES = SHARED[:4]
 FEWEST = 5  # with fewer, an interval says what another source would do; nobody can know that from so few
+_LISTED = 1_000  # traces that are named one by one; of more, all are looked through
+_COLUMNS = "trace_id, session_id, user_id, cost_usd"
+_SHARED = "(session_id IS NOT NULL OR user_id IS NOT NULL OR cost_usd IS NOT NULL)"
 _MOST_UNSURE = 0.1  # the share of cases that may lie in several clusters at once
 
 
@@ -94,15 +98,30 @@ def find_clusters(cases: Mapping[str, Sequence[Row]], facts: Facts) -> Clusters 
     return best
 
 
-def facts_of(store: Store, run: RunRecord) -> Facts:
-    """What a store knows of a run's traces and of the dataset that it tried."""
-    query = (
-        "SELECT trace_id, session_id, user_id, cost_usd FROM traces "
-        "WHERE trace_id IN (SELECT trace_id FROM scores WHERE run_id = ?) "
-        "AND (session_id IS NOT NULL OR user_id IS NOT NULL OR cost_usd IS NOT NULL)"
-    )
-    traces = {str(row["trace_id"]): row for row in store.sql(query, [run.id], settle=False)}
+def facts_of(store: Store, run: RunRecord, *, traces: Mapping[str, Row] | None = None) -> Facts:
+    """What a store knows of a run's traces and of the dataset that it tried.
+
+    Args:
+        store: The store.
+        run: The run.
+        traces: What `shared_by` tells of its traces, where that is known already.
+    """
+    if traces is None:
+        whose = f"trace_id IN (SELECT trace_id FROM scores WHERE run_id = {quoted(run.id)})"  # noqa: S608 - a constant
+        pages = stretches(store, f"{_SHARED} AND {whose}", _COLUMNS)
+        traces = {row["trace_id"]: row for page in pages for row in page.to_pylist()}
     return Facts(traces, case_rows(store, run))
+
+
+def shared_by(store: Store, trace_ids: Sequence[str]) -> dict[str, Row]:
+    """For each of these traces a row with `session_id`, `user_id`, `cost_usd`; none for a trace without any."""
+    if len(trace_ids) <= _LISTED:
+        named = f"{_SHARED} AND trace_id IN ({', '.join(map(quoted, trace_ids)) or 'NULL'})"
+        found = store.find(where=named, limit=None, columns=_COLUMNS, settle=False)
+        return {str(row["trace_id"]): row for row in found}
+    ours = frozenset(trace_ids)
+    pages = stretches(store, _SHARED, _COLUMNS)
+    return {row["trace_id"]: row for page in pages for row in page.to_pylist() if row["trace_id"] in ours}
 
 
 def case_rows(store: Store, run: RunRecord) -> dict[str, Row]:

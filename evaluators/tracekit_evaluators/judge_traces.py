@@ -19,6 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
@@ -230,7 +231,7 @@ def _told(messages: Sequence[Message]) -> dict[str, str]:
 
 @lru_cache(maxsize=64)
 def _instructions(text: str) -> str:
-    return json.dumps([{"type": "text", "content": _cut(text)}], ensure_ascii=False)
+    return _encoded([{"type": "text", "content": _cut(text)}])
 
 
 def _messages(messages: object) -> str:
@@ -239,7 +240,14 @@ def _messages(messages: object) -> str:
         for each in (messages if isinstance(messages, (list, tuple)) else ())
         if isinstance(each, Mapping)
     ]
-    return json.dumps(shown, ensure_ascii=False)
+    return _encoded(shown)
+
+
+def _encoded(value: object) -> str:
+    try:
+        return orjson.dumps(value).decode("utf-8")  # a tenth of the time
+    except TypeError:  # a lone surrogate
+        return json.dumps(value, ensure_ascii=False)
 
 
 def _said(answer: Completion) -> dict[str, Any]:

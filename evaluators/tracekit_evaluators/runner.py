@@ -36,7 +36,7 @@ from tracekit_evaluators._writer import ScoreWriter
 from tracekit_evaluators.asking import Desk, desk
 from tracekit_evaluators.budget import Budget
 from tracekit_evaluators.cache import Cache
-from tracekit_evaluators.estimate import Forecast, forecast, forecast_of_cases
+from tracekit_evaluators.forecast import Forecast, forecast, forecast_of_cases
 from tracekit_evaluators.judge import Judge, load
 from tracekit_evaluators.judge_traces import JudgeTraces
 from tracekit_evaluators.notebook import Shown
@@ -303,7 +303,14 @@ def scores_of(store: Store, run_id: str) -> list[dict[str, object]]:
     return standing(store, run_id, "*")
 
 
-def finish(store: Store, run_id: str, makers: Makers, more: Mapping[str, object]) -> RunRecord:
+def finish(
+    store: Store,
+    run_id: str,
+    makers: Makers,
+    more: Mapping[str, object],
+    *,
+    known: Mapping[str, Mapping[str, object]] | None = None,
+) -> RunRecord:
     """Sum a run's scores up and mark it finished.
 
     Args:
@@ -311,6 +318,7 @@ def finish(store: Store, run_id: str, makers: Makers, more: Mapping[str, object]
         run_id: The run.
         makers: Who made its traces.
         more: What else its summary says.
+        known: What its traces share, where that was found out already (see `clustering.shared_by`).
     """
     from tracekit_evaluators import _lone  # noqa: PLC0415 - the façade stays light
     from tracekit_evaluators.clustering import Facts, facts_of  # noqa: PLC0415
@@ -331,7 +339,7 @@ def finish(store: Store, run_id: str, makers: Makers, more: Mapping[str, object]
         large = traces is not None and n > _lone.MANY
         metrics[name] = _lone.metric_of_many(store, run_id, name, traces) if large and traces is not None else None
     if None in metrics.values():
-        facts = facts_of(store, store.catalog.runs.find(run_id))
+        facts = facts_of(store, store.catalog.runs.find(run_id), traces=known)
     summing = Summing(facts)
     for name, metric in sorted(metrics.items()):
         if metric is None:
@@ -390,6 +398,7 @@ def _traces(store: Store, plan: Plan) -> JudgeTraces | None:
 
 def _carried_out(store: Store, plan: Plan, lent: Desk, *, concurrency: int, progress: bool, anywhere: bool) -> Run:
     from tracekit_collector.terminal import progress as bar  # noqa: PLC0415 - the façade stays light
+    from tracekit_evaluators._aside import Aside  # noqa: PLC0415 - as above
 
     record = plan.run
     began = time.monotonic()
@@ -397,12 +406,12 @@ def _carried_out(store: Store, plan: Plan, lent: Desk, *, concurrency: int, prog
     writer = ScoreWriter(store, record.id, earlier)
     targets = plan.targets(store)
     try:
-        with desk(lent), ExitStack() as shown:
+        with desk(lent), Aside(store, plan.ids if plan.new else None) as aside, ExitStack() as shown:
             total = targets.count(plan.ids) + sum(judge.of_a_set for judge in plan.judges)
             advance = shown.enter_context(bar(f"judging {record.name}", total)) if progress else _silent
             pace = Pace(concurrency, advance, plan.samples)
             judge_sets(store, plan, done, earlier, writer, advance)
-            _blocking(lambda: judge_all(targets.of(plan.ids), plan.judges, done, writer, pace))
+            _blocking(lambda: judge_all(aside.beside(targets.of(plan.ids)), plan.judges, done, writer, pace))
         writer.flush()
     except BaseException:
         _keep_what_is_there(store, writer, record.id)
@@ -416,7 +425,8 @@ def _carried_out(store: Store, plan: Plan, lent: Desk, *, concurrency: int, prog
     more: dict[str, object] = {"traces": len(plan.ids), "seconds": round(seconds, 3)}
     if lent.budget is not None and lent.budget.requests:
         more["asked"] = lent.budget.summary()
-    return Run(store, finish(store, record.id, plan.makers or makers(store, plan.ids), more))
+    made = plan.makers or makers(store, plan.ids)
+    return Run(store, finish(store, record.id, made, more, known=aside.traces))
 
 
 def _keep_what_is_there(store: Store, writer: ScoreWriter, run_id: str) -> None:

@@ -30,6 +30,8 @@ Source = Literal["code", "llm", "human", "environment", "user"]
 STATUSES: tuple[str, ...] = get_args(Status)
 DIRECTIONS: tuple[str, ...] = get_args(Direction)
 SOURCES: tuple[str, ...] = get_args(Source)
+# Made once: `json.dumps` makes one each time.
+_encoded = json.JSONEncoder(ensure_ascii=False, default=str, allow_nan=False).encode
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,7 @@ def detail_columns(score: Score) -> dict[str, object]:
 def json_column(value: object) -> str:
     """A value as JSON text that any reader takes; what JSON does not know is written as text."""
     try:
-        text = json.dumps(value, ensure_ascii=False, default=str, allow_nan=False)
+        text = _encoded(value)
     except (TypeError, ValueError, RecursionError):
         text = _forced(value)
     return clean(text)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from tracekit_collector.trace import Document, ModelCall, Span, ToolCall, Trace
 
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str).encode
+
+
 @dataclass(frozen=True)
 class Case:
     """The case that a trace tried.
@@ -178,7 +181,7 @@ def canonical(value: object) -> str:
             value = json.loads(value)
         except (ValueError, RecursionError):
             return json.dumps(value)
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return _canonical(value)
 
 
 def input_digest(value: object) -> str:

@@ -303,7 +303,8 @@ def _cost_per_success(group: ScoreGroup, facts: Facts, clusters: Clusters | None
         passed.append(math.fsum(held))
     if not spent or not math.fsum(spent):
         return None
-    return ratio_of_means(spent, denominators=passed, clusters=None if clusters is None else clusters.of)
+    of = None if clusters is None else clusters.of
+    return ratio_of_means(spent, denominators=passed, clusters=of, method="studentised")
 
 
 def _bounds(

@@ -73,3 +73,51 @@ def catalog(catalog_url: str, tmp_path: Path) -> Iterator[Catalog]:
     opened = Catalog(catalog_url, lock=tmp_path / ".lock")
     yield opened
     opened.close()
+
+
+class Three:
+    """Three collectors, each with a store of its own, for the same spans by three ways."""
+
+    def __init__(self, folder: Path) -> None:
+        from tracekit_collector.service import Collector
+        from tracekit_collector.store import Store
+
+        self.stores = [Store.open(folder / name) for name in ("first", "second", "third")]
+        self.collectors = [Collector(store, port=0, grpc_port=0) for store in self.stores]
+        for collector in self.collectors:
+            collector.start()
+
+    def rows(self) -> list[list[dict]]:
+        """The rows of each store, whole but for the time when they arrived."""
+        for collector in self.collectors:
+            collector.stop()
+        found = []
+        for store in self.stores:
+            rows = store.sql("SELECT * EXCLUDE (received_at) FROM spans ORDER BY span_id").dicts()
+            found.append([dict(row) for row in rows])
+        return found
+
+    def close(self) -> None:
+        for collector, store in zip(self.collectors, self.stores, strict=True):
+            collector.stop()
+            store.close()
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Iterator[Three]:
+    made = Three(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate of 127.0.0.1 that signed itself, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl")
+    folder = tmp_path_factory.mktemp("tls")
+    chain, key = folder / "cert.pem", folder / "key.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    subprocess.run([*made, *names, "-keyout", str(key), "-out", str(chain)], check=True, capture_output=True)
+    return chain, key

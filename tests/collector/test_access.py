@@ -90,6 +90,14 @@ class TestAuthorise:
             f"the token {token.id} does not allow to read, only to write",
         )
 
+    def test_a_role_is_refused_in_the_words_of_its_rights(self, lite: Catalog) -> None:
+        text, token = lite.tokens.create("dashboard", role="reader")
+        why = "its role is reader, and that takes writer or evaluator or admin"
+        assert refused(Access(lite), f"Bearer {text}", "write") == (
+            403,
+            f"the token {token.id} does not allow to send: {why}",
+        )
+
     @pytest.mark.parametrize(
         "header",
         [

@@ -7,6 +7,7 @@ import itertools
 import multiprocessing
 import threading
 from collections import Counter
+from collections.abc import Callable
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -17,10 +18,12 @@ from tracekit_collector.catalog import Catalog, database
 from tracekit_collector.catalog.tables import ALIAS_MOVES
 
 PROCESSES = 20
+Work = Callable[[Catalog, int], None]
+
 FACTS: dict[str, dict[str, object]] = {"code": {}, "parameters": {}, "prompts": {}, "dependencies": {}}
 
 
-def at_once(work: object, url: str, folder: Path, count: int = PROCESSES) -> None:
+def at_once(work: Work, url: str, folder: Path, count: int = PROCESSES) -> None:
     """Run `work(url, folder, part)` in so many processes that begin together; each has to end well."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pytest", "tracekit_collector.catalog", "sqlalchemy.dialects.sqlite", "psycopg"])
@@ -33,10 +36,10 @@ def at_once(work: object, url: str, folder: Path, count: int = PROCESSES) -> Non
     assert [worker.exitcode for worker in workers] == [0] * count
 
 
-def _begin(work: object, barrier: Barrier, url: str, folder: Path, part: int) -> None:
+def _begin(work: Work, barrier: Barrier, url: str, folder: Path, part: int) -> None:
     catalog = Catalog(url, lock=folder / f"{part}.lock")  # each on a machine of its own, as it were
     barrier.wait(60)
-    work(catalog, part)  # type: ignore[operator]
+    work(catalog, part)
     catalog.close()
 
 

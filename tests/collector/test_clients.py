@@ -234,38 +234,6 @@ def test_spans_of_the_javascript_sdk_come_back_as_they_were(collector, store, js
     )
 
 
-class Three:
-    """Three collectors, each with a store of its own, for the same spans by three ways."""
-
-    def __init__(self, folder: Path) -> None:
-        self.stores = [Store.open(folder / name) for name in ("json", "protobuf", "grpc")]
-        self.collectors = [Collector(store, port=0, grpc_port=0) for store in self.stores]
-        for collector in self.collectors:
-            collector.start()
-
-    def rows(self) -> list[list[dict]]:
-        """The rows of each store, whole but for the time when they arrived."""
-        for collector in self.collectors:
-            collector.stop()
-        found = []
-        for store in self.stores:
-            rows = store.sql("SELECT * EXCLUDE (received_at) FROM spans ORDER BY span_id").dicts()
-            found.append([dict(row) for row in rows])
-        return found
-
-    def close(self) -> None:
-        for collector, store in zip(self.collectors, self.stores, strict=True):
-            collector.stop()
-            store.close()
-
-
-@pytest.fixture
-def three(tmp_path):
-    made = Three(tmp_path)
-    yield made
-    made.close()
-
-
 def otlp_json(request: ExportTraceServiceRequest) -> dict:
     """A request as OTLP/JSON has it: protobuf's JSON, but for ids in hexadecimal and enumerations as numbers."""
     tree = json_format.MessageToDict(request, use_integers_for_enums=True)

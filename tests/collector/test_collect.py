@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import resource
-import shutil
 import signal
 import socket
 import ssl
@@ -294,12 +293,12 @@ def test_settling_that_fails_is_logged_once_told_by_readyz_and_tried_again(tmp_p
             def ready() -> dict:
                 return httpx.get(f"{collector.url}/readyz").json()
 
-            eventually(lambda: ready()["status"] == "degraded", within=5)
+            eventually(lambda: ready()["status"] == "degraded", within=20)
             assert ready()["settle"]["error"] == "OSError: the lake is out of reach"
             assert ready()["settle"]["backlog_bytes"] > 0
             assert httpx.post(f"{collector.url}/v1/traces", content=body("b"), headers=PROTOBUF).status_code == 200
             failing.clear()
-            eventually(lambda: ready()["status"] == "ready" and ready()["settle"]["backlog_bytes"] == 0, within=5)
+            eventually(lambda: ready()["status"] == "ready" and ready()["settle"]["backlog_bytes"] == 0, within=20)
     assert names_in(tmp_path / "S", settle=False) == ["a", "b"]
     assert [record.getMessage() for record in caplog.records] == [
         "settling failed and will be tried again: OSError: the lake is out of reach"
@@ -319,19 +318,6 @@ def test_a_client_that_stops_in_the_middle_of_a_body_keeps_nobody_waiting(collec
     assert collector.send("other").status_code == 200
     assert collector.stop() == 0
     stuck.close()
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory) -> tuple[Path, Path]:
-    """A certificate of 127.0.0.1 that signed itself, and its key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl")
-    folder = tmp_path_factory.mktemp("tls")
-    chain, key = folder / "cert.pem", folder / "key.pem"
-    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
-    subprocess.run([*made, *names, "-keyout", str(key), "-out", str(chain)], check=True, capture_output=True)
-    return chain, key
 
 
 def test_both_doors_speak_tls_and_nothing_else(tmp_path, certificate):
@@ -383,7 +369,7 @@ def test_the_command_opens_both_doors_and_tells_its_figures(collect, tmp_path):
         lines = httpx.get(f"{collector.url}/metrics").text.splitlines()
         return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
 
-    eventually(lambda: figures()["tracekit_settle_lag_seconds"] == "0", within=5)
+    eventually(lambda: figures()["tracekit_settle_lag_seconds"] == "0", within=20)
     assert figures()['tracekit_requests_total{code="200",door="grpc",signal="traces"}'] == "1"
     assert {
         name: figures()[f"tracekit_{name}"] for name in ("backlog_bytes", "quarantined_files", "in_flight_bytes")

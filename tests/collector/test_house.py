@@ -142,6 +142,7 @@ def test_files_of_a_busy_collector_wait_until_they_make_a_large_one() -> None:
     assert found(43, 3 << 20) == [43]  # 129 MB
     assert found(47, 1 << 20) == []
     assert found(48, 1 << 20) == [48]  # nor do they wait for ever
+    assert found(100, 3 << 20) == [43, 43]  # so many at a time as make a large one; 14 wait for more
 
 
 def test_rows_of_one_time_stay_together_and_in_order_of_their_keys(tmp_path: Path) -> None:
@@ -324,6 +325,27 @@ def test_a_house_does_what_is_due_and_one_process_at_a_time_does_it(store: Store
     now[0] = 400.0
     assert house.tend()
     assert on_disk(store) == 21  # replaced files stay for an hour, for whoever reads them
+
+
+def test_files_of_a_busy_collector_wait_but_not_more_than_so_many(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(house_module, "_BUSY_FILES", 20)
+    now, busy = [0.0], [True]
+    house = House(store, clock=lambda: now[0], busy=lambda: busy[0])
+    for trace in range(20):
+        store.append("spans", [span(trace)])
+    assert house.tend()
+    assert store.lake.size("spans")[1] == 20
+    store.append("spans", [span(20)])
+    now[0] = 10.0
+    assert house.tend()
+    assert store.lake.size("spans")[1] == 1
+    for trace in range(16):
+        store.append("spans", [span(30 + trace)])
+    now[0], busy[0] = 20.0, False
+    assert house.tend()
+    assert store.lake.size("spans")[1] == 1
 
 
 def test_a_log_of_many_commits_becomes_short(store: Store) -> None:

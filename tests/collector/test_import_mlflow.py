@@ -306,3 +306,28 @@ def test_a_schema_that_lacks_a_column_is_refused_by_name(
     database.close()
     assert main(["import", "mlflow", str(tmp_path / "mlflow.db"), "--store", str(tmp_path / "store")]) == 2
     assert "lacks params.value" in capsys.readouterr().err
+
+
+def test_prompts_that_mlflow_registered_import_equal(python: Path, tmp_path: Path, store: Store):
+    source = """
+import sys, mlflow
+mlflow.set_tracking_uri(sys.argv[1])
+for template in ("Hello {{name}}.", "Hi {{ name }}!"):
+    mlflow.genai.register_prompt(name="greeting", template=template, commit_message="said " + template[:2])
+chat = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "{{question}}"}]
+mlflow.genai.register_prompt(name="chat", template=chat, tags={"team": "support"})
+mlflow.genai.set_prompt_alias("greeting", alias="production", version=1)
+"""
+    words = [python, "-c", source, f"sqlite:///{tmp_path}/prompts.db"]
+    subprocess.run(words, check=True, capture_output=True, cwd=tmp_path)
+    import_mlflow(store, source_of(str(tmp_path / "prompts.db")))
+    prompts = store.catalog.prompts
+    assert [(each.content, each.message) for each in prompts.versions("greeting")] == [
+        ("Hello {{name}}.", "said He"),
+        ("Hi {{ name }}!", "said Hi"),
+    ]
+    assert prompts.resolve("greeting@production").number == 1
+    chat = prompts.resolve("chat")
+    assert [part["content"] for part in chat.content] == ["Be kind.", "{{question}}"]
+    assert chat.tags == {"team": "support", "mlflow.version": "1"}
+    assert store.catalog.agents.list() == []

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -124,7 +125,7 @@ def test_a_version_that_answers_differently_is_told_and_taken_down(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     package = of_text(
-        "import time\ndef answer(q: str) -> dict: return {'at': time.time_ns(), 'q': q}", example={"input": 1}
+        "import time\ndef answer(q: str) -> dict: return {'at': time.time_ns(), 'q': q}", example={"input": "1"}
     )
     with Store.open(tmp_path / "store") as store:
         version = register(store, package)
@@ -153,9 +154,25 @@ def test_a_version_that_answers_differently_is_told_and_taken_down(
 )
 def test_an_example_that_fails_is_told_in_the_agents_own_words(body: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
-        of_text(f"def answer(q):\n    {body}\n", example={"input": ""}, timeout=2.0)
+        of_text(f"def answer(q):\n    {body}\n", example={"input": ""}, timeout=2.0 if "sleep" in body else 50.0)
     assert message in str(caught.value)
     assert "_entry_runner" not in str(caught.value)
+
+
+def test_an_example_that_its_own_signature_would_refuse_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"example's input does not fit the annotations .*: 3 is not of type 'string'"):
+        of_text("def answer(q: str) -> str:\n    return f'{q}'\n", example={"input": 3})
+
+
+def test_an_agent_that_says_a_lot_takes_no_memory_here() -> None:
+    body = "import os\n    for _ in range(640): os.write(1, b'x' * 65_536)\n    os.write(2, b'the end'); os._exit(7)"
+    tracemalloc.start()
+    try:
+        with pytest.raises(UsageError, match="xthe end"):
+            of_text(f"def answer(q):\n    {body}\n", example={"input": ""})
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_an_entry_point_that_cannot_be_imported_is_told_without_our_traceback() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import random
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tracekit.errors import StoreError, UsageError
-from tracekit_collector import trace_search
+from tracekit_collector import trace_search, views
 from tracekit_collector.conditions import needed, needed_of, told_by
+from tracekit_collector.lake import to_arrow
 from tracekit_collector.store import Store
 
 DAY = 86_400 * 10**9
@@ -216,6 +218,40 @@ def test_pages_follow_one_another_and_repeat_nothing(store: Store) -> None:
     assert store.find(limit=10, offset=33, columns=COLUMNS).fetchall() == viewed(store, "true", 10, 33)
 
 
+BRIEF = "trace_id, start_ns, start_time, spans, session_id, user_id, agent_name, agent_version, project, case_id"
+
+
+@pytest.mark.parametrize("limit", [5, 400, None])
+@pytest.mark.parametrize("which", ["store", "mixed"])
+def test_what_spans_tell_without_their_calls_is_what_the_view_has(
+    which: str, limit: int | None, request: pytest.FixtureRequest
+) -> None:
+    store: Store = request.getfixturevalue(which)
+    where = "trace_id NOT IN (SELECT trace_id FROM spans WHERE step = 'llm' AND input_tokens = 3) AND spans > 1"
+    found = store.find(where=where, limit=limit, columns=BRIEF).fetchall()
+    tail = "" if limit is None else f" LIMIT {limit}"
+    query = f"SELECT {BRIEF}, name, cost_usd FROM traces WHERE {where} ORDER BY start_ns DESC, trace_id{tail}"
+    assert found == [row[:-2] for row in store.sql(query).fetchall()]
+    assert found
+
+
+def test_every_column_of_traces_is_known_to_take_calls_or_not(store: Store) -> None:
+    columns = set(store.sql("SELECT * FROM traces LIMIT 0").columns)
+    assert columns == {"trace_id"} | set(views._OF_SPANS) | (trace_search._OF_CALLS - {"columns"})
+
+
+@pytest.mark.parametrize("where", [None, "status = 'error'"])
+def test_stretches_of_time_follow_one_another_and_repeat_nothing(store: Store, where: str | None) -> None:
+    cuts = [FIRST + day * DAY for day in (0, 7, 8, 40, 61)]
+    pages = [
+        store.find(where=where, limit=None, columns="trace_id", since=low, before=(high, "~")).fetchall()
+        for low, high in pairwise(cuts)
+    ]
+    whole = store.find(where=where, limit=None, columns="trace_id").fetchall()
+    assert [row for page in reversed(pages) for row in page] == whole
+    assert all(pages)
+
+
 def test_since_leaves_older_traces_out(store: Store) -> None:
     since = FIRST + 30 * DAY
     found = store.find(since=since, limit=None, columns=COLUMNS).fetchall()
@@ -274,3 +310,27 @@ def test_what_a_condition_tells_is_true_of_it(parts: list[tuple[str, str, str]],
     certain = [(name, (text,)) for name, sign, text in parts if sign == "=" and name != "duration_ms"]
     assert needed("spans > 1 OR errors > 1") == needed("duration_ms > 5 -- no") == []
     assert set(told) <= (set(certain) if joined == " AND " or len(parts) == 1 else set())
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"equal": {"session_id": "s-1"}},
+        {"equal": {"user_id": "u-1"}},
+        {"where": "user_id = 'u-1'"},
+        {"errors": True},
+        {"errors": True, "columns": "trace_id", "newest_first": False},
+    ],
+)
+def test_traces_are_found_where_some_files_lack_a_column_that_came_later(
+    tmp_path: Path, wanted: dict[str, object]
+) -> None:
+    failed = {"session_id": "s-1", "status": "error", "parent_span_id": None}
+    older = to_arrow("spans", [{**span(2, 0, FIRST + DAY, **failed), "date": datetime.date(2025, 11, 25)}])
+    with Store.open(tmp_path / "S") as store:
+        store.lake.append("spans", older.drop_columns(["cost_source", "user_id"]))
+        store.append("spans", [span(1, 0, FIRST, user_id="u-1", **failed)])  # comes first in the order of dates
+    with Store.open(tmp_path / "S") as store:
+        found = [str(row["trace_id"])[-1] for row in store.find(**wanted)]
+    both = not ({"where", "equal"} & set(wanted)) or wanted.get("equal") == {"session_id": "s-1"}
+    assert sorted(found) == (["1", "2"] if both else ["1"])

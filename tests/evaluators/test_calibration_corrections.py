@@ -65,7 +65,7 @@ def held(
 @pytest.mark.parametrize("kind", ["yes or no", "numbers"])
 @pytest.mark.parametrize("name", sorted(oracles.SAMPLES))
 def test_ppi_is_that_of_ppi_python_to_a_thousandth(name: str, kind: str) -> None:
-    """Its answers are recorded; `agreement_oracles` says how they were made. Below 100 labels our ends are wider."""
+    """Its answers are recorded; `agreement_oracles` says how they were made. Below 100 labels ours are not normal."""
     human, judged, rest = oracles.sample(name, yes_no=kind == "yes or no")
     value, low, high = RECORDED["ppi"][f"{name}, {kind}"]
     found = ppi_mean(human, judged, rest).estimate
@@ -73,7 +73,9 @@ def test_ppi_is_that_of_ppi_python_to_a_thousandth(name: str, kind: str) -> None
     if len(human) >= 100:
         assert (found.low, found.high) == pytest.approx((low, high), abs=1e-3)
     else:
-        assert high - low < found.high - found.low < 1.15 * (high - low)
+        # Student's are wider than normal ends; Wilson's of a share away from 1/2 may be a little narrower.
+        narrowest = 0.98 if kind == "yes or no" else 1.0
+        assert narrowest * (high - low) < found.high - found.low < 1.15 * (high - low)
 
 
 def test_ppi_holds_the_truth_where_the_judges_own_interval_does_not() -> None:

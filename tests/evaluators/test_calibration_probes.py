@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tracekit.cli import main
 from tracekit.errors import UsageError
 from tracekit_collector.store import Store
-from tracekit_evaluators import Subject, judge
+from tracekit_evaluators import Score, Subject, judge
 from tracekit_evaluators.calibration import card, self_preference
 from tracekit_evaluators.calibration.edits import EDITS, formatted, padded, with_output
 from tracekit_evaluators.calibration.probes import Probe, probe, probe_subjects
@@ -109,8 +111,6 @@ def test_a_judge_that_favours_the_first_place_is_found(subject: Make) -> None:
         one, two = len(subject.output_text), len(subject.other.output_text)
         return 0.5 if one == two else float(one > two)
 
-    from dataclasses import replace
-
     pairs = [
         replace(subject(answer), other=subject(answer + " x" * (place % 3))) for place, answer in enumerate(ANSWERS)
     ]
@@ -121,12 +121,47 @@ def test_a_judge_that_favours_the_first_place_is_found(subject: Make) -> None:
 
 
 def test_the_order_is_seen_through_a_judge_that_asks_in_both(subject: Make) -> None:
-    from dataclasses import replace
-
     built = preference(model=lambda request: answered("two"))
     pairs = [replace(subject(answer), other=subject("another answer")) for answer in ANSWERS]
     (found,) = probe_subjects(built, pairs, probes=["position"])
     assert (found.found, found.moved.value, found.shift.value) == (True, 1.0, -1.0)
+
+
+@pytest.mark.parametrize(
+    ("subset", "flips", "pairs"),
+    [
+        ("Adversarial/GPTInst", 35, 92),  # 38.0 %
+        ("Adversarial/GPTOut", 19, 47),  # 40.4 %
+        ("Adversarial/Manual", 22, 46),  # 47.8 %
+        ("Adversarial/Neighbor", 38, 134),  # 28.4 %
+        ("Natural", 29, 100),  # 29.0 %
+    ],
+)
+def test_llmbars_verdicts_flip_with_the_order_as_often_as_counted(
+    subject: Make, shared: Path, subset: str, flips: int, pairs: int
+) -> None:
+    """ChatGPT's verdicts on LLMBar, asked in both orders, come back from the position probe with their flip rate."""
+    source = shared / "data" / "llmbar" / "labels.jsonl"
+    if not source.is_file():
+        pytest.skip("needs LLMBar's labels")
+    rows = [json.loads(line) for line in source.read_text().splitlines()]
+    told = {
+        row["case_id"]: [{1: "one", 2: "two"}.get(row[f"verdict_{order}"]) for order in ("ab", "ba")]
+        for row in rows
+        if (row["judge"], row["subset"]) == ("ChatGPT/Vanilla", subset)
+    }
+
+    @judge(subject="pair", values="{0,0.5,1}")
+    def replayed(subject: Subject) -> Score:
+        """What ChatGPT said."""
+        orders = told[subject.output_text]
+        value = {("one", "one"): 1.0, ("two", "two"): 0.0}.get((str(orders[0]), str(orders[1])), 0.5)
+        return Score(value, metadata={"orders": orders})
+
+    asked = [replace(subject(case), other=subject("the other")) for case in told]
+    (found,) = probe_subjects(replayed, asked, probes=["position"])
+    assert found.moved.n == pairs
+    assert found.moved.value == pytest.approx(flips / pairs, abs=1e-12)
 
 
 def test_an_edit_stands_wherever_the_trace_shows_the_answer(subject: Make) -> None:

@@ -120,7 +120,7 @@ def test_a_judge_is_found_by_name_and_by_its_digests_beginning(store: Store, lab
 def test_without_a_random_part_rogan_gladen_corrects(store: Store, labelled: Labelled) -> None:
     found = calibrate(store, "says_good", labels=labelled[1])
     corrected = found.run.summary["corrected"]
-    assert corrected["method"] == "Rogan-Gladen, Lang-Reiczigel interval"
+    assert corrected["method"] == "Rogan-Gladen, Lang-Reiczigel interval, half a label added"
     assert corrected["youden"] == pytest.approx(20 / 24)
 
 
@@ -413,7 +413,7 @@ def test_compare_shows_what_people_would_say_until_the_calibration_ends(
     calibrate(store, "says_good", labels=labelled[1])
     found = compare_of(store).corrected
     assert sorted(found) == ["baseline", "candidate", "difference"]
-    assert found["baseline"]["method"] == "Rogan-Gladen, Lang-Reiczigel interval"
+    assert found["baseline"]["method"] == "Rogan-Gladen, Lang-Reiczigel interval, half a label added"
     assert found["baseline"]["value"] == pytest.approx(0.4, abs=0.02)
     assert found["baseline"]["naive"]["value"] == 0.5
     assert found["baseline"]["low"] < 0.4 < found["baseline"]["high"]

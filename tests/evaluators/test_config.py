@@ -145,6 +145,7 @@ def test_the_command_does_what_the_file_says_and_the_command_line_wins(store, re
     assert main([*words, "--resume", "nightly"]) == 0
 
 
+@pytest.mark.usefixtures("fresh")
 def test_a_task_of_the_files_folder_is_tried_in_the_files_store(capsys) -> None:
     written("def double(n):\n    return 2 * n\n", "conf/beside_it.py")
     text = "task: beside_it:double\ndataset:\n  - {case_id: a, input: 4, expected: '8'}\n"

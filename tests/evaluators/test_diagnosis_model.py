@@ -13,7 +13,7 @@ from tracekit.errors import UsageError
 from tracekit_evaluators.asking import Desk, desk
 from tracekit_evaluators.budget import Budget
 from tracekit_evaluators.cache import Cache
-from tracekit_evaluators.estimate import Foretelling
+from tracekit_evaluators.forecast import Foretelling
 from tracekit_evaluators.judges.diagnose import diagnose_with_model
 from tracekit_evaluators.models import Completion, Request
 from tracekit_evaluators.score import BudgetExceeded, ParseFailed, Score

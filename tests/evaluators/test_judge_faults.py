@@ -69,7 +69,7 @@ def test_every_fault_has_its_status_and_no_value(use: str, store, record, model_
 
     model_server.script = [answer]
     # One after the other: the server that wants to be left alone would keep the others waiting.
-    spec = f"{use}model=judge-1&timeout=0.3&base_url={model_server.url}"
+    spec = f"{use}model=judge-1&timeout=1&base_url={model_server.url}"
     run = evaluate(store, judges=[spec], agent="bot", concurrency=1)
     rows = store.sql(
         "SELECT t.output, s.name, s.status, s.value, s.label FROM scores s JOIN traces t ON s.trace_id = t.trace_id "

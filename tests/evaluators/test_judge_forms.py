@@ -384,7 +384,7 @@ def test_the_triad_is_its_weakest_side(subject) -> None:
 
 
 def test_every_judge_that_asks_can_foretell_what_it_will_ask(subject) -> None:
-    from tracekit_evaluators.estimate import Foretelling
+    from tracekit_evaluators.forecast import Foretelling
 
     model = always("")
     for spec, count in [

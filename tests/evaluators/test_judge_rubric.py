@@ -185,7 +185,7 @@ def test_faults_of_the_server_reach_the_runner_as_what_they_are(kind: type[Excep
     }
     model_server.script = [steps[kind]]
     with pytest.raises(kind):
-        judged(subject(), model_server, timeout=0.2)
+        judged(subject(), model_server, timeout=0.2 if kind is TimedOut else 30)
 
 
 def test_the_same_question_is_paid_for_once(subject, model_server, tmp_path: Path) -> None:
@@ -238,6 +238,32 @@ def test_the_cache_is_shared_and_survives(tmp_path: Path) -> None:
     assert two.get("other") is None
     one.close()
     two.close()
+
+
+def test_answers_of_one_moment_are_written_together_and_known_at_once(tmp_path: Path) -> None:
+    cache, other = Cache(tmp_path / "cache.db"), Cache(tmp_path / "cache.db")
+
+    async def asked() -> list[Completion | None]:
+        for name in ("a", "b"):
+            cache.put(name, Completion(f"answer {name}"))
+        before = [cache.get("a"), other.get("a")]
+        await asyncio.sleep(0.1)
+        return [*before, other.get("a"), other.get("b")]
+
+    found = asyncio.run(asked())
+    assert [None if each is None else each.text for each in found] == ["answer a", None, "answer a", "answer b"]
+
+    async def left() -> None:  # its event loop ends before anything is written
+        cache.put("c", Completion("answer c"))
+
+    asyncio.run(left())
+    asyncio.run(asked())
+    assert [each and each.text for each in (other.get("c"),)] == ["answer c"]
+    asyncio.run(left())
+    cache.put("d", Completion("answer d"))
+    cache.close()
+    assert [each and each.text for each in (other.get("d"),)] == ["answer d"]
+    other.close()
 
 
 def test_the_key_follows_all_that_decides_the_answer() -> None:

@@ -36,7 +36,7 @@ def ask(model: AnthropicModel, request: Request = ASK) -> Completion:
 @pytest.fixture
 def model(model_server, monkeypatch) -> AnthropicModel:
     monkeypatch.setattr("tracekit_evaluators.models._retry.wait_of", lambda fault, tried: 0.001)
-    return anthropic(model="claude-x", base_url=model_server.url, timeout=0.5)
+    return anthropic(model="claude-x", base_url=model_server.url, timeout=30)
 
 
 def test_an_answer_comes_with_what_it_took(model, model_server, monkeypatch) -> None:
@@ -96,7 +96,7 @@ def test_faults_are_told_apart(model, model_server) -> None:
         ask(model)
     model_server.script = [lambda handler, _: handler.hang()]
     with pytest.raises(TimedOut):
-        ask(model)
+        ask(anthropic(model="claude-x", base_url=model_server.url, timeout=0.5))
     model_server.script = [{"type": "message"}]
     with pytest.raises(ModelUnavailable, match="holds no content"):
         ask(model)

@@ -56,6 +56,7 @@ def test_a_judge_of_spans_is_called_with_each_span_of_its_steps(store, record) -
     ]
 
 
+@pytest.mark.usefixtures("fresh")
 def test_a_judge_of_sessions_is_called_once_with_all_traces_of_each(store, tmp_path: Path) -> None:
     import tracekit
 

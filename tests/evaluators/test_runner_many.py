@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracekit_collector.store import Store
-from tracekit_evaluators import _lone, _writer, evaluate
-from tracekit_evaluators._ids import TraceIds, lines_of
+from tracekit_evaluators import _lone, _selection, _stretches, _writer, clustering, evaluate
+from tracekit_evaluators._ids import TraceIds, among_of, lines_of, once
+from tracekit_evaluators._selection import makers, selected
+from tracekit_evaluators._stretches import stretches
 from tracekit_evaluators.clustering import facts_of
 from tracekit_evaluators.summary import summarise
 
@@ -36,6 +38,56 @@ def test_ids_of_another_form_stay_texts() -> None:
     ids = ["0" * 32, "A" * 32, "short"]
     assert TraceIds.of(ids) == ids
     assert TraceIds.from_lines(b"one\ntwo") == ["one", "two"]
+
+
+@given(st.lists(st.integers(0, 600).map(lambda number: f"{number * 2**119 % 2**128 + number:032x}"), max_size=50))
+def test_packed_ids_know_which_are_among_them_and_come_once(ids: list[str]) -> None:
+    asked = [f"{number * 2**119 % 2**128 + number:032x}" for number in range(0, 600, 7)] + ["short", "A" * 32]
+    assert among_of(TraceIds.of(ids))(asked) == [each in ids for each in asked] == among_of(ids)(asked)
+    assert list(once(TraceIds.of(ids))) == list(dict.fromkeys(ids)) == list(once(ids))
+
+
+def test_stretches_are_all_traces_newest_first(tmp_path, monkeypatch) -> None:
+    with Store.open(tmp_path) as store:
+        assert [len(part) for part in stretches(store, None, "trace_id")] == [0]
+        record_small(store, 1_000)
+        whole = store.find(limit=None, columns="trace_id").to_arrow().column("trace_id").to_pylist()
+        monkeypatch.setattr(_stretches, "_ROWS", 130)
+        parts = [part.column("trace_id").to_pylist() for part in stretches(store, None, "trace_id")]
+        assert [each for part in parts for each in part] == whole
+        assert len(parts) == 7
+        assert max(map(len, parts)) < 300
+        ids, made = selected(store, "trace_id <> ''", limit=None)
+        assert (list(ids), made.counts) == (whole, {"unknown": 1_000})
+        assert makers(store, ids[:3]).counts == {"unknown": 3}
+        monkeypatch.setattr(_selection, "_LISTED", 2)
+        assert makers(store, ids[:700]).counts == makers(store, TraceIds.of(ids[:700])).counts == {"unknown": 700}
+
+
+@pytest.mark.parametrize("listed", [1_000, 2])
+def test_what_traces_share_is_found_by_their_ids_or_by_their_scores(listed, store, record, monkeypatch) -> None:
+    monkeypatch.setattr(clustering, "_LISTED", listed)
+    ids = [record(f"trace {place}", session=f"s{place % 2}") for place in range(4)]
+    run = evaluate(store, judges=["error"], progress=False)
+    told = clustering.shared_by(store, ids[:3])
+    assert {trace_id: row["session_id"] for trace_id, row in told.items()} == dict(
+        zip(ids, ["s0", "s1", "s0"], strict=False)
+    )
+    assert facts_of(store, run.record).traces == clustering.shared_by(store, ids)
+
+
+def test_small_files_are_joined_while_judges_work(store, record) -> None:
+    for place in range(15):
+        record(f"trace {place}")
+        store.settle()
+    assert len(store.lake.files("spans")) == 15
+    record("one more")
+    store.settle(tidy=False)
+    assert len(store.lake.files("spans")) == 16
+    record("the last")
+    run = evaluate(store, judges=["error"], progress=False)
+    assert run.metrics["error"]["n"] == 17
+    assert len(store.lake.files("spans")) == 1
 
 
 def rows_of(run: str) -> list[dict[str, object]]:

@@ -93,7 +93,7 @@ def test_cost_per_success_is_known_only_where_every_cost_is() -> None:
     ]
     costs = {f"t{i}": {"cost_usd": 0.03} for i in range(40)}
     found = summarise(rows, clustering.Facts(costs))["ok"]["cost_per_success"]
-    assert (round(found["value"], 6), found["method"]) == (0.04, "Fieller")
+    assert (round(found["value"], 6), found["method"]) == (0.04, "Fieller with bootstrap-t (4999 resamples, seed 0)")
     del costs["t7"]
     assert "cost_per_success" not in summarise(rows, clustering.Facts(costs))["ok"]
 

@@ -89,6 +89,13 @@ def test_a_ratio_has_no_interval_where_its_denominator_could_be_nothing() -> Non
     assert ours.ratio_of_means([1.0], denominators=[0.0]).value is None
 
 
+def test_ten_clusters_with_a_long_tail_are_warned_of_twenty_are_not() -> None:
+    for count, warned in ((10, True), (20, False)):
+        groups = [i // 3 for i in range(3 * count)]
+        values = [100.0 if i < 3 else float(i % 5) for i in range(3 * count)]
+        assert (ours.clustered_mean(values, clusters=groups).warning is not None) is warned
+
+
 def test_a_few_clusters_are_warned_of() -> None:
     groups = [i // 5 for i in range(30)]
     values = [float(i % 7 + 3 * (i // 5)) for i in range(30)]
@@ -104,7 +111,7 @@ def test_skewed_clusters_are_drawn_whole() -> None:
     groups = [i // 3 for i in range(60)]
     values = [100.0 if i < 3 else float(i % 5) for i in range(60)]
     found = ours.clustered_mean(values, clusters=groups)
-    assert found.method == "cluster bootstrap-t (20 clusters, seed 0)"
+    assert found.method == "cluster bootstrap-t (20 clusters, 4999 resamples, seed 0)"
     assert found.high - found.value > found.value - found.low
     order = np.random.default_rng(1).permutation(60)
     again = ours.clustered_mean([values[i] for i in order], clusters=[groups[i] for i in order])
@@ -121,7 +128,7 @@ def test_cases_alike_within_their_source_count_as_one() -> None:
 
 def test_skewed_numbers_are_bootstrapped_even_ones_not() -> None:
     skewed = ours.mean_of_cases([[float(i**4)] for i in range(40)])
-    assert skewed.method == "bootstrap-t (2000 resamples, seed 0)"
+    assert skewed.method == "bootstrap-t (4999 resamples, seed 0)"
     assert ours.mean_of_cases([[float(i)] for i in range(40)]).method == "Student t"
 
 

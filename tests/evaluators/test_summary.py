@@ -49,7 +49,7 @@ def test_taubench_airline_gives_the_published_pass_hat_k(shared: Path) -> None:
     assert found == pytest.approx([0.42, 0.2733333333, 0.22, 0.20], abs=1e-9)
     for k in (1, 2, 3, 4):
         assert metrics[f"pass^{k}"]["low"] < metrics[f"pass^{k}"]["value"] < metrics[f"pass^{k}"]["high"]
-    assert metrics["pass^1"]["method"] == "BCa bootstrap (2000 resamples, seed 0)"
+    assert metrics["pass^1"]["method"] == "Wilson on the effective number of trials (50 cases)"
     assert "pass^5" not in metrics
 
 

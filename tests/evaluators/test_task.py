@@ -10,19 +10,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import tracekit
-from tracekit._runtime import Runtime, runtime
 from tracekit.cli import main
 from tracekit.errors import PluginError, UsageError
-from tracekit.testing import _swapped
 from tracekit_collector.store import Store
 from tracekit_evaluators import Subject, evaluate, judge
 from tracekit_evaluators.datasets import create
+
+pytestmark = pytest.mark.usefixtures("fresh")
 
 CASES = [{"case_id": f"c{n}", "input": {"a": n, "b": 2}, "expected": {"output": str(n + 2)}} for n in range(3)]
 
@@ -106,7 +105,7 @@ def test_a_try_that_takes_too_long_is_given_up(store, kind) -> None:
         return a + b
 
     try:
-        run = evaluate(store, task=sync if kind == "sync" else waits, dataset=CASES, judges=["error"], timeout=0.2)
+        run = evaluate(store, task=sync if kind == "sync" else waits, dataset=CASES, judges=["error"], timeout=1.0)
     finally:
         released.set()
     assert run.metrics["error"]["value"] == pytest.approx(1 / 3)
@@ -146,29 +145,16 @@ def test_the_task_gets_the_input_whole_or_by_keywords(store, function, given, ou
 
 def test_spans_go_where_they_went_before_when_the_tries_are_done(store, tmp_path) -> None:
     tracekit.init(store=tmp_path / "mine", agent="mine", agent_version="3")
-    try:
-        run = evaluate(store, task=add, dataset=CASES, judges=["error"])
-        with tracekit.span("after"):
-            pass
-    finally:
-        tracekit.shutdown()
-        runtime.started = False
+    run = evaluate(store, task=add, dataset=CASES, judges=["error"])
+    with tracekit.span("after"):
+        pass
+    tracekit.shutdown()
     assert run.record.agent_version.ref == "mine@1"
     with Store.open(tmp_path / "mine") as mine:
         assert mine.sql("SELECT name FROM traces").fetchall() == [("after",)]
     assert len(tries(store, run.id)) == 3
 
 
-@pytest.fixture
-def unconfigured() -> Iterator[None]:
-    """The state of a process in which nobody has begun to trace."""
-    before = _swapped(Runtime())
-    yield
-    tracekit.shutdown(5.0)
-    _swapped(before)
-
-
-@pytest.mark.usefixtures("unconfigured")
 def test_tries_are_recorded_also_where_tracing_is_off_and_it_is_off_again(store, monkeypatch) -> None:
     monkeypatch.setenv("TRACEKIT_DISABLED", "1")
     run = evaluate(store, task=add, dataset=CASES, judges=[right])
@@ -179,13 +165,7 @@ def test_tries_are_recorded_also_where_tracing_is_off_and_it_is_off_again(store,
 
 def test_sampling_leaves_no_try_out(store) -> None:
     tracekit.init(store=store.location, sample=0.0)
-    try:
-        run = evaluate(store, task=add, dataset=CASES, judges=[right])
-    finally:
-        tracekit.shutdown()
-        tracekit.init(sample=1.0)
-        tracekit.shutdown()
-        runtime.started = False
+    run = evaluate(store, task=add, dataset=CASES, judges=[right])
     assert run.metrics["right"]["n"] == 3
 
 

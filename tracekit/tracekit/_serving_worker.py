@@ -43,7 +43,7 @@ WINDOW = 64
 
 _END_SECONDS = 5.0
 _DELIVER_SECONDS = 0.1
-"""How long the spans of an answered request wait to be delivered with those of others: a kill costs no more."""
+"""How long the spans of an answered request may wait to be delivered with those of others: a kill costs no more."""
 
 _MESSAGE_LIMIT = 2_000
 
@@ -79,6 +79,7 @@ class Worker(asyncio.Protocol):
         self._room: dict[int, asyncio.Semaphore] = {}
         self._transport: Any = None
         self._delivering: asyncio.TimerHandle | None = None
+        self._undelivered = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is open."""
@@ -131,13 +132,22 @@ class Worker(asyncio.Protocol):
         self._tasks.pop(number, None)
         self._room.pop(number, None)
         self._say(last[0], number, last[1])
-        if self._delivering is None:
-            self._delivering = asyncio.get_running_loop().call_later(_DELIVER_SECONDS, self._deliver)
+        self._deliver()
 
     def _deliver(self) -> None:
-        self._delivering = None
+        """Have spans delivered: at once, or with those of other requests where that was done a moment ago."""
+        if self._delivering is not None:
+            self._undelivered = True
+            return
         for line in list(runtime.lines.values()):
             line.batch.flush(0.0)  # wakes the thread that delivers, and waits for nothing
+        self._delivering = asyncio.get_running_loop().call_later(_DELIVER_SECONDS, self._deliver_again)
+
+    def _deliver_again(self) -> None:
+        self._delivering = None
+        if self._undelivered:
+            self._undelivered = False
+            self._deliver()
 
     async def _answered(self, number: int, call: dict[str, Any]) -> tuple[Kind, bytes]:
         otel_context.attach(_context(call))

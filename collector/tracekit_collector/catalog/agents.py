@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, func, insert, select, update
 
+from tracekit.agent_version import AgentVersionInfo
 from tracekit.errors import NotFoundError, UsageError
 from tracekit_collector.catalog.attempts import attempted
 from tracekit_collector.catalog.audit import note
@@ -118,6 +119,31 @@ class Agents:
             return version
 
         return attempted(self._transaction, add)
+
+    def register_described(self, found: AgentVersionInfo) -> AgentVersion:
+        """Register what `tracekit.agent_version.describe` found; see `register`.
+
+        Raises:
+            UsageError: This version was deleted, or a part of it is longer than can be kept.
+        """
+        version = self.register(
+            found.name,
+            label=found.label,
+            digest=found.digest,
+            code=found.code,
+            parameters=found.parameters,
+            prompts=found.prompts,
+            dependencies=found.dependencies,
+            entry_point=found.entry_point,
+            tools=found.tools,
+            models=found.models,
+            python=found.python,
+            signature=found.signature,
+        )
+        if version.deleted_at is not None:
+            ref = version.ref
+            raise UsageError(f"this is {ref}, which was deleted; `tracekit agents restore {ref}` brings it back")
+        return version
 
     def see(self, name: str, label: str | None, *, seen_at: datetime.datetime | None = None) -> AgentVersion:
         """The version that a trace names, taken down as `seen` if the catalog does not know it.

@@ -212,7 +212,8 @@ def _unpack(arguments: argparse.Namespace) -> int:
         version = store.catalog.agents.resolve(arguments.ref)
         package = Package.load(store, version)
     package.unpack(arguments.folder)
-    print(f"{version.ref}: {len(package.files)} files in {arguments.folder}")
+    count = len(package.files)
+    print(f"{version.ref}: {count} file{'' if count == 1 else 's'} in {arguments.folder}")
     return 0
 
 

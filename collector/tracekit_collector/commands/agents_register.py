@@ -72,22 +72,7 @@ def _register(arguments: argparse.Namespace) -> int:
     )
     with Store.open(arguments.store) as store:
         store.settle()
-        version = store.catalog.agents.register(
-            found.name,
-            label=found.label,
-            digest=found.digest,
-            code=found.code,
-            parameters=found.parameters,
-            prompts=found.prompts,
-            dependencies=found.dependencies,
-            entry_point=found.entry_point,
-            tools=found.tools,
-            models=found.models,
-            python=found.python,
-        )
-        if version.deleted_at is not None:
-            ref = version.ref
-            raise UsageError(f"this is {ref}, which was deleted; `tracekit agents restore {ref}` brings it back")
+        version = store.catalog.agents.register_described(found)
         if arguments.alias:
             store.catalog.agents.set_alias(version.agent, arguments.alias, version, why=arguments.why)
         tell(store)

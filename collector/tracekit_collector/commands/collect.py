@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import signal
 import sys
-import threading
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tracekit.command import Command, add_store_option
 from tracekit.errors import SettingError
-from tracekit.settings import origin, setting, switch
+from tracekit.settings import origin, setting
 
 if TYPE_CHECKING:
     from tracekit_collector.service import Collector
     from tracekit_collector.store import Store
-
-_LOOK_SECONDS = 0.2
 
 
 def command() -> Command:
@@ -111,15 +106,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    stopping = threading.Event()
+    from tracekit_collector.commands._doors import told_to_stop, wait
 
-    def stop(number: int, _frame: object) -> None:
-        signal.signal(number, signal.default_int_handler)  # a second one does not wait for the orderly end
-        stopping.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    stopping = told_to_stop()
     _check(arguments)
 
     from tracekit_collector._heap import keep_small, spared
@@ -136,9 +125,7 @@ def _run(arguments: argparse.Namespace) -> int:
             print(f"gRPC on {collector.grpc_target}", file=sys.stderr)
         print(f"store: {store.location.resolve()}", file=sys.stderr, flush=True)
         stack.enter_context(spared())
-        # A signal that the system hands to another thread does not wake a main thread that waits without an end.
-        while not stopping.wait(_LOOK_SECONDS):
-            pass
+        wait(stopping)
         print("stopping: settling what is left", file=sys.stderr, flush=True)
     return 0
 
@@ -178,23 +165,17 @@ def _collector(store: Store, arguments: argparse.Namespace, stack: ExitStack) ->
 
 
 def _check_access(store: Store, arguments: argparse.Namespace) -> None:
-    """Leave no door open to other machines that nobody has said to leave open."""
-    from tracekit_collector.access import Access, is_loopback
+    from tracekit_collector.access import Access
+    from tracekit_collector.commands._doors import check_reach
 
-    host = setting("host", arguments.host) or "127.0.0.1"
-    if is_loopback(host):
-        return
-    if not Access(store.catalog).required:
-        if not (arguments.insecure or switch("insecure")):
-            raise SettingError(
-                f"{host} can be reached from other machines, and whoever reaches it could write to this store; make a "
-                f"token for them with `tracekit tokens create NAME`, or say --insecure"
-            )
-        reach = "can be reached from other machines, and whoever reaches it can write to this store"
-        print(f"warning: {host} {reach}", file=sys.stderr, flush=True)
-    elif not setting("tls_cert", arguments.tls_cert):
-        clear = "can be reached from other machines, and tokens go there in clear text; give --tls-cert and --tls-key"
-        print(f"warning: {host} {clear}", file=sys.stderr, flush=True)
+    check_reach(
+        setting("host", arguments.host) or "127.0.0.1",
+        arguments,
+        tokens=Access(store.catalog).required,
+        encrypted=bool(setting("tls_cert", arguments.tls_cert)),
+        could="could write to this store",
+        can="can write to this store",
+    )
 
 
 def _words(name: str, given: list[str] | None) -> list[str]:
@@ -241,11 +222,9 @@ def _grpc_port(given: str | None, http_port: int) -> int | None:
 
 
 def _certificate(given_chain: str | None, given_key: str | None) -> tuple[Path, Path] | None:
-    chain, key = setting("tls_cert", given_chain), setting("tls_key", given_key)
-    if bool(chain) != bool(key):
-        missing = "--tls-key" if chain else "--tls-cert"
-        raise SettingError(f"TLS needs a certificate and its key; give {missing} too")
-    return (Path(chain), Path(key)) if chain and key else None
+    from tracekit_collector.commands._doors import certificate
+
+    return certificate(setting("tls_cert", given_chain), setting("tls_key", given_key))
 
 
 def _origins(text: str) -> list[str]:

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import math
 import re
-import signal
 import sys
-import threading
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tracekit.command import Command, add_store_option
 from tracekit.errors import SettingError, UsageError
-from tracekit.settings import setting, switch
+from tracekit.settings import setting
 
 if TYPE_CHECKING:
     from tracekit_collector.serving.pool import Limits
     from tracekit_collector.serving.target import Source
     from tracekit_collector.store import Store
 
-_LOOK_SECONDS = 0.2
 _CODE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(\(\))?")
 _CANARY = re.compile(r"(?P<ref>.+)=(?P<share>[0-9.]+)\s*%")
 
@@ -53,6 +49,10 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="the port, 0 for a free one (default: 8000)")
+    parser.add_argument(
+        "--tls-cert", default=None, metavar="FILE", help="certificate chain, PEM: the door speaks TLS only"
+    )
+    parser.add_argument("--tls-key", default=None, metavar="FILE", help="the certificate's private key")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="processes for each version (default: 2)")
     parser.add_argument(
         "--concurrency", type=int, default=16, metavar="N", help="requests that a worker answers at once (default: 16)"
@@ -92,17 +92,12 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    stopping = threading.Event()
+    from tracekit_collector.commands._doors import certificate, check_reach, told_to_stop, wait
 
-    def stop(number: int, _frame: object) -> None:
-        signal.signal(number, signal.default_int_handler)  # a second one does not wait for the orderly end
-        stopping.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    stopping = told_to_stop()
     limits = _limits(arguments)
     canary = _canary(arguments.canary)
+    files = certificate(arguments.tls_cert, arguments.tls_key)
 
     import tracekit
     from tracekit_collector.access import Access
@@ -115,7 +110,14 @@ def _run(arguments: argparse.Namespace) -> int:
     with ExitStack() as stack:
         store = stack.enter_context(Store.open(arguments.store))
         access = Access(store.catalog)
-        _check_access(arguments, required=access.required)
+        check_reach(
+            arguments.host,
+            arguments,
+            tokens=access.required or arguments.tokens,
+            encrypted=files is not None,
+            could="could ask this agent",
+            can="can ask this agent",
+        )
         endpoint = setting("endpoint") if arguments.store is None else None
         variables = worker_variables(store.location, endpoint=endpoint)
         source = _source(arguments, arguments.what, store, variables)
@@ -124,16 +126,23 @@ def _run(arguments: argparse.Namespace) -> int:
         tracekit.init(endpoint=endpoint) if endpoint else tracekit.init(store=store.location)
         stack.callback(tracekit.shutdown)
         listener = stack.enter_context(listening(arguments.host, arguments.port))
-        server = Server(listener, source, entrance, limits=limits, canary=other, reload_every=arguments.reload_every)
+        server = Server(
+            listener,
+            source,
+            entrance,
+            limits=limits,
+            canary=other,
+            reload_every=arguments.reload_every,
+            certificate=files,
+        )
         print(f"making {arguments.what} ready", file=sys.stderr, flush=True)
         server.start()
         stack.callback(server.stop)
         refs = ", ".join(each.target.ref for each in server.split.all())
+        scheme = "http" if files is None else "https"
         address = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
-        print(f"serving {refs} on http://{address}:{listener.getsockname()[1]}", file=sys.stderr, flush=True)
-        # A signal that the system hands to another thread does not wake a main thread that waits without an end.
-        while not stopping.wait(_LOOK_SECONDS) and server.running:
-            pass
+        print(f"serving {refs} on {scheme}://{address}:{listener.getsockname()[1]}", file=sys.stderr, flush=True)
+        wait(stopping, running=lambda: server.running)
         print("stopping: answering what is left", file=sys.stderr, flush=True)
     return 0
 
@@ -186,16 +195,3 @@ def _canary(text: str | None) -> tuple[str, float] | None:
             f"--canary={text!r}: give a version and its share, more than 0 % and less than 100 %: bot@5=10%"
         )
     return found["ref"], share
-
-
-def _check_access(arguments: argparse.Namespace, *, required: bool) -> None:
-    """Leave no door open to other machines that nobody has said to leave open."""
-    from tracekit_collector.access import is_loopback
-
-    if is_loopback(arguments.host) or required or arguments.tokens:
-        return
-    if not (arguments.insecure or switch("insecure")):
-        raise SettingError(
-            f"{arguments.host} can be reached from other machines, and whoever reaches it could ask this agent; make a "
-            f"token for them with `tracekit tokens create NAME`, or say --insecure"
-        )

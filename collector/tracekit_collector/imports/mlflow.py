@@ -31,6 +31,7 @@ from tracekit_collector.imports.mlflow_kinds import (
     Source,
     span_of,
 )
+from tracekit_collector.imports.mlflow_prompts import take_prompt
 from tracekit_collector.imports.tally import Tally
 from tracekit_collector.store import Store
 
@@ -200,9 +201,7 @@ class _Import:
         versions: dict[str, tuple[str, str]] = {}
         for model in registered:
             if model.is_prompt:
-                self._tally.skip(
-                    "model versions", "a prompt: `tracekit prompts register` takes its text", len(model.versions)
-                )
+                take_prompt(self._store, model, self._tally, dry=self._dry)
                 continue
             agent = _agent_name(model.name)
             if agent != model.name:

@@ -19,6 +19,21 @@ _AGAIN = frozenset({429, 502, 503, 504})
 _ATTEMPTS = 4
 
 
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a redirect, and shows who asks to no other server."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        found = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if found is not None and urlsplit(found.full_url).netloc != urlsplit(req.full_url).netloc:
+            found.remove_header("Authorization")
+        return found
+
+
+_opener = urllib.request.build_opener(_Redirects)
+
+
 class Client:
     """A tracking server.
 
@@ -105,7 +120,10 @@ class Client:
     ) -> dict[str, Any]:
         headers = {} if kind is None else {"Content-Type": kind}
         with self._ask(path, body, headers, method or ("GET" if body is None else "POST")) as answer:
-            read = answer.read()
+            try:
+                read = answer.read()
+            except (OSError, http.client.HTTPException) as error:
+                raise UsageError(f"{self.url} broke off its answer to {path.partition('?')[0]}: {error}") from None
         try:
             found = json.loads(read or b"{}")
         except ValueError:
@@ -121,7 +139,7 @@ class Client:
         cause = ""
         for attempt in range(_ATTEMPTS):
             try:
-                return urllib.request.urlopen(request, timeout=self._timeout)  # noqa: S310 - as above
+                return _opener.open(request, timeout=self._timeout)
             except urllib.error.HTTPError as error:
                 with error:
                     told = error.read(2_000).decode("utf-8", "replace")

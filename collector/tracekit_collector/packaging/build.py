@@ -21,6 +21,7 @@ from tracekit_collector.packaging import environment, pythons
 from tracekit_collector.packaging.lock import Lock, Locker, lock
 from tracekit_collector.packaging.package import Package
 from tracekit_collector.packaging.running import NOTHING, run_entry
+from tracekit_collector.signatures import Fit, first_misfit
 
 if TYPE_CHECKING:
     from tracekit_collector.catalog import AgentVersion
@@ -79,8 +80,8 @@ def build(
         progress: Told what is being done, where that takes time.
 
     Raises:
-        UsageError: The entry point cannot be imported, or its example raises; a dependency cannot be locked; the Python
-            is not on this machine.
+        UsageError: The entry point cannot be imported; its example raises, or its input does not fit; a
+            dependency cannot be locked; the Python is not on this machine.
         TracekitError: A dependency cannot be installed.
     """
     python = wanted.python or pythons.ours()
@@ -104,6 +105,8 @@ def build(
         end: told.signature.get(end) or ({} if example is None else inferred(example[end]))
         for end in ("input", "output")
     }
+    if example is not None:
+        _check_input(told.signature.get("input") or {}, example["input"])
     return Package.made({**facts, "signature": signature, "example": example}, locked.requirements, wanted.source.files)
 
 
@@ -136,23 +139,7 @@ def register(store: Store, package: Package) -> AgentVersion:
         signature=told["signature"],
     )
     digest = artifacts.keep(store.artifacts, package.content)
-    version = store.catalog.agents.register(
-        found.name,
-        label=found.label,
-        digest=found.digest,
-        code=found.code,
-        parameters=found.parameters,
-        prompts=found.prompts,
-        dependencies=found.dependencies,
-        entry_point=found.entry_point,
-        tools=found.tools,
-        models=found.models,
-        python=found.python,
-        signature=found.signature,
-    )
-    if version.deleted_at is not None:
-        ref = version.ref
-        raise UsageError(f"this is {ref}, which was deleted; `tracekit agents restore {ref}` brings it back")
+    version = store.catalog.agents.register_described(found)
     if version.package is not None and (store.artifacts / version.package).is_file():
         return version
     return store.catalog.agents.set_package(version, version.package or digest)
@@ -176,6 +163,16 @@ def inferred(value: object, *, depth: int = 0) -> dict[str, object]:
         return {"type": "array", "items": kinds[0]} if alike else {"type": "array"}
     names = {str: "string", bool: "boolean", int: "integer", float: "number"}
     return {"type": names[type(value)]} if type(value) in names else {}  # null may stand for anything
+
+
+def _check_input(schema: Mapping[str, Any], value: object) -> None:
+    """Refuse an example that the version would refuse when it is served."""
+    found = Fit(schema).misfits(value)
+    if found:
+        raise UsageError(
+            f"the example's input does not fit the annotations of the entry point: {first_misfit(found)}; "
+            f"correct the one or the other"
+        )
 
 
 def _facts(wanted: Wanted, locked: Lock, python: str, root: str) -> dict[str, Any]:

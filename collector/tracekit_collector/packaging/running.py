@@ -7,16 +7,20 @@ import os
 import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from tracekit.errors import TracekitError, UsageError
 
 NOTHING = object()
 _DROPPED = ("PYTHON", "TRACEKIT_", "OTEL_", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
 _SAID_BYTES = 2_000
+_READ_BYTES = 65_536
+_CLOSE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,9 @@ def run_entry(
     with tempfile.TemporaryDirectory(prefix="tracekit-run-") as scratch:
         empty, answer = Path(scratch) / "folder", Path(scratch) / "answer.json"
         empty.mkdir()
-        said = _ran([str(python), "-m", "tracekit._entry_runner", str(answer)], json.dumps(asked), empty, timeout)
+        asking = Path(scratch) / "request.json"
+        asking.write_text(json.dumps(asked), encoding="utf-8")
+        said = _ran([str(python), "-m", "tracekit._entry_runner", str(answer)], asking, empty, timeout)
         try:
             told = json.loads(answer.read_bytes())
         except (OSError, ValueError):
@@ -73,28 +79,41 @@ def run_entry(
     return Told(told["kind"], told["signature"], told.get("output"))
 
 
-def _ran(words: list[str], request: str, folder: Path, timeout: float) -> str:
+def _ran(words: list[str], request: Path, folder: Path, timeout: float) -> str:
     try:
-        process = subprocess.Popen(  # noqa: S603 - our own words, and no shell
-            words,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-            env=_variables(os.environ),
-            start_new_session=True,
-        )
+        with request.open("rb") as asked:
+            process = subprocess.Popen(  # noqa: S603 - our own words, and no shell
+                words,
+                stdin=asked,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                env=_variables(os.environ),
+                start_new_session=True,
+            )
     except OSError as error:
         raise TracekitError(f"cannot run {words[0]}: {error.strerror or error}") from error
-    with process:
-        try:
-            said, _ = process.communicate(request.encode(), timeout=timeout)
-        except subprocess.TimeoutExpired:
-            raise UsageError(f"the entry point did not answer within {timeout:g} seconds") from None
-        finally:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)  # with what it started
-    return said[-_SAID_BYTES:].decode(errors="replace").strip()
+    kept = bytearray()
+    listener = threading.Thread(target=_keep_end, args=(process.stdout, kept), daemon=True)
+    listener.start()
+    try:
+        process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        raise UsageError(f"the entry point did not answer within {timeout:g} seconds") from None
+    finally:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)  # with what it started
+        process.wait()
+        listener.join(_CLOSE_SECONDS)  # what left the group on purpose may hold the pipe open
+    return bytes(kept).decode(errors="replace").strip()
+
+
+def _keep_end(stream: IO[bytes], kept: bytearray) -> None:
+    """Read whatever an agent says, however much it is, and keep the end of it."""
+    with stream:
+        while said := os.read(stream.fileno(), _READ_BYTES):
+            kept += said
+            del kept[:-_SAID_BYTES]
 
 
 def _variables(known: Mapping[str, str]) -> dict[str, str]:

@@ -34,6 +34,7 @@ JSON = "application/json"
 _EVENTS = "text/event-stream; charset=utf-8"
 _WATCH_SECONDS = 0.05  # from when on it is worth to know that a client has gone
 _KEPT_CHUNKS = 4_096
+_UNREAD_SECONDS = 2.0  # how much longer than its time a stream may wait for a client that does not read
 _GONE = 499  # what the record says where nobody was there to be answered
 
 
@@ -107,12 +108,14 @@ class Answering:
         split: The versions that are served.
         metrics: Counts them.
         max_body: Bytes of one request.
+        seconds: How long its body may take to come.
     """
 
-    def __init__(self, split: Split, metrics: Metrics, max_body: int) -> None:
+    def __init__(self, split: Split, metrics: Metrics, max_body: int, seconds: float) -> None:
         self._split = split
         self._metrics = metrics
         self._max_body = max_body
+        self._seconds = seconds
 
     async def answer(
         self, kind: type[Shape], scope: ScopeMap, headers: dict[str, str], receive: Receive, send: Send
@@ -131,7 +134,7 @@ class Answering:
         shape: Shape | None = None
         deployment, data = self._split.main, b""
         try:
-            data = await read_body(receive, headers, self._max_body)
+            data = await read_body(receive, headers, self._max_body, self._seconds)
             shape = kind(parsed(data), headers.get("accept", ""))
             if shape.user is not None and "x-user-id" not in headers:
                 headers["x-user-id"] = shape.user
@@ -224,6 +227,30 @@ class _Watch:
 
 
 async def _streamed(answer: Answer, call: Call, shape: Shape, first: tuple[int, bytes]) -> BaseException | None:
+    """Send a stream; one that its client does not read is cut off soon after its time is over."""
+    task, cut = asyncio.current_task(), asyncio.Event()
+
+    def cut_off() -> None:
+        cut.set()
+        if task is not None:
+            task.cancel()
+
+    limit = 0.0 if answer.deployment is None else answer.deployment.pool.limits.timeout
+    timer = asyncio.get_running_loop().call_later(limit + _UNREAD_SECONDS, cut_off)
+    try:
+        return await _sent(answer, call, shape, first, limit)
+    except asyncio.CancelledError:
+        if not cut.is_set():
+            raise
+        _went(answer.exchange)
+        return _raised("timeout", f"the client did not read the stream within {limit:g} s")
+    finally:
+        timer.cancel()
+
+
+async def _sent(
+    answer: Answer, call: Call, shape: Shape, first: tuple[int, bytes], limit: float
+) -> BaseException | None:
     await answer.start(200, _EVENTS, {"cache-control": "no-cache", "x-accel-buffering": "no"})
     await answer.body(shape.opening(), last=False)
     kept: list[bytes] = []
@@ -241,28 +268,39 @@ async def _streamed(answer: Answer, call: Call, shape: Shape, first: tuple[int, 
     if kind == Ending.GONE:
         _went(answer.exchange)
         return None
-    limit = 0.0 if answer.deployment is None else answer.deployment.pool.limits.timeout
     refusal = _refusal(kind, payload, limit)
     await answer.body(shape.failing(refusal, answer.trace_id))
     return refusal.__cause__ or refusal
 
 
-async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:
+async def read_body(receive: Receive, headers: Mapping[str, str], limit: int, seconds: float) -> bytes:
     """A request's body.
 
     Args:
         receive: ASGI's.
         headers: The request's.
         limit: The most bytes of it.
+        seconds: How long it may take to come.
 
     Raises:
-        Refusal: It is larger, or compressed.
+        Refusal: It is larger, too slow, or compressed.
         GoneError: The client has gone.
     """
-    size = headers.get("content-length", "")
     if headers.get("content-encoding", "identity").strip().lower() not in {"identity", ""}:
         raise Refusal(415, "content_encoding", "send the body as it is; compressed ones are not read")
-    message = await receive()
+    first = await receive()
+    if not first.get("more_body", False):
+        return await _body(first, receive, headers, limit)
+    try:
+        return await asyncio.wait_for(_body(first, receive, headers, limit), seconds)
+    except asyncio.TimeoutError:
+        raise Refusal(
+            408, "body_timeout", f"the body did not come within {seconds:g} s", headers={"connection": "close"}
+        ) from None
+
+
+async def _body(message: MutableMapping[str, Any], receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:
+    size = headers.get("content-length", "")
     parts: list[bytes] = []
     kept = 0
     while message["type"] == "http.request":

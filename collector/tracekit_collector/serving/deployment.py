@@ -7,20 +7,15 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from jsonschema.exceptions import SchemaError, best_match
-from jsonschema.validators import Draft202012Validator
-from referencing import Registry
-
 from tracekit._inference import Choice
 from tracekit.errors import UsageError
 from tracekit_collector.serving.messages import Asked
 from tracekit_collector.serving.pool import Limits, Pool
 from tracekit_collector.serving.refusals import Refusal
 from tracekit_collector.serving.target import Target
+from tracekit_collector.signatures import Fit, first_misfit
 
 _BODY_LIMIT = 262_144  # how much of a body the inference record keeps
-_ERRORS = 10
-_REASON_LIMIT = 300
 
 
 class Deployment:
@@ -41,7 +36,7 @@ class Deployment:
         self.input_schema: Mapping[str, Any] = {}
         self.output_schema: Mapping[str, Any] = {}
         self.asked = Asked({})
-        self._validator: Draft202012Validator | None = None
+        self._fit = Fit({})
 
     async def start(self) -> None:
         """Start its workers.
@@ -55,16 +50,11 @@ class Deployment:
         self.input_schema = _schema(signature.get("input"))
         self.output_schema = _schema(signature.get("output"))
         self.asked = Asked(self.input_schema)
-        if self.input_schema:
-            try:
-                Draft202012Validator.check_schema(self.input_schema)
-            except SchemaError as error:
-                await self.pool.close()
-                raise UsageError(
-                    f"the input signature of {self.target.ref} is no JSON schema: {error.message}"
-                ) from None
-            # Its own registry: a reference to somewhere else is an error, never a download.
-            self._validator = Draft202012Validator(self.input_schema, registry=Registry())
+        try:
+            self._fit = Fit(self.input_schema)
+        except UsageError as error:
+            await self.pool.close()
+            raise UsageError(f"the input signature of {self.target.ref} is no JSON schema: {error}") from None
 
     async def retire(self) -> None:
         """Wait for the calls that it has, then end its workers."""
@@ -77,23 +67,13 @@ class Deployment:
         Raises:
             Refusal: It does not fit; 422, with path and reason of what is wrong.
         """
-        if self._validator is None:
-            return
-        found = []
-        for each in self._validator.iter_errors(value):
-            error = best_match([each]) or each  # of several schemas that do not fit, what is wrong with the nearest
-            path = "/" + "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in error.absolute_path)
-            found.append({"path": "" if path == "/" else path, "reason": _short(error.message)})
-            if len(found) == _ERRORS:
-                break
+        found = self._fit.misfits(value)
         if found:
-            first = found[0]
-            place = f"at {first['path']}: " if first["path"] else ""
             raise Refusal(
                 422,
                 "invalid_input",
-                f"the input does not fit the signature of {self.target.ref}: {place}{first['reason']}",
-                param=first["path"],
+                f"the input does not fit the signature of {self.target.ref}: {first_misfit(found)}",
+                param=found[0]["path"],
                 more={"errors": found},
             )
 
@@ -154,7 +134,3 @@ def _place(session: str | None) -> float:
 
 def _schema(said: object) -> Mapping[str, Any]:
     return said if isinstance(said, Mapping) else {}
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _REASON_LIMIT else f"{text[:_REASON_LIMIT]}…"

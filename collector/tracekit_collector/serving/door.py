@@ -45,6 +45,7 @@ Authorise = Callable[[str | None, Scope], str | None]
 _FRESH_SECONDS = 1.0
 _MOST_KNOWN = 1_024
 _FEEDBACK_BYTES = 65_536
+_FEEDBACK_SECONDS = 10.0
 _TRACE_ID = re.compile(r"[0-9a-f]{32}")
 _FLUSH_SECONDS = 10.0
 _GETS = ("/health", "/health/live", "/health/ready", "/version", "/v1/models", "/openapi.json", "/metrics")
@@ -113,6 +114,7 @@ class Door:
         metrics: What is counted.
         entrance: Who may come in.
         max_body: Bytes of one request.
+        seconds: How long its body may take to come.
         state: Tells readiness, and what else `/health` shows.
         gauges: What `/metrics` shows besides counts.
     """
@@ -124,6 +126,7 @@ class Door:
         entrance: Entrance,
         *,
         max_body: int,
+        seconds: float,
         state: Callable[[], Mapping[str, Any]],
         gauges: Callable[[], Mapping[tuple[str, str | None], float]],
     ) -> None:
@@ -132,7 +135,7 @@ class Door:
         self._entrance = entrance
         self._state = state
         self._gauges = gauges
-        self._answering = Answering(split, metrics, max_body)
+        self._answering = Answering(split, metrics, max_body, seconds)
 
     async def __call__(self, scope: ScopeMap, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -170,6 +173,8 @@ class Door:
             raise Refusal(405, "method", f"{path} takes {allowed}", headers={"allow": allowed})
         if path.startswith("/health"):
             state = dict(self._state())
+            if failures := state.pop("reload_failures", None):
+                state["reload_failing"] = sorted(failures)  # why is not for everybody: it may name hosts and paths
             good = path == "/health/live" or state["status"] == "ready"
             await answer.whole(200 if good else 503, orjson.dumps(state))
             return
@@ -206,7 +211,9 @@ class Door:
                     "workers": each.pool.pids,
                 }
             )
-        return {"tracekit": tracekit.__version__, "versions": versions}
+        failures = self._state().get("reload_failures")
+        found = {"tracekit": tracekit.__version__, "versions": versions}
+        return {**found, "reload_failures": failures} if failures else found
 
     def _canary_share(self) -> float:
         return 0.0 if self._split.canary is None else self._split.share
@@ -225,7 +232,7 @@ class Door:
 
 async def _feedback(headers: Mapping[str, str], receive: Receive) -> dict[str, object]:
     """Keep a score of a user's; when this returns, it is delivered."""
-    body = parsed(await read_body(receive, headers, _FEEDBACK_BYTES))
+    body = parsed(await read_body(receive, headers, _FEEDBACK_BYTES, _FEEDBACK_SECONDS))
     if not isinstance(body, dict):
         raise Refusal(422, "invalid_feedback", "feedback is an object with trace_id, name and value", param="")
     unknown = sorted(body.keys() - {"trace_id", "name", "value", "comment"})

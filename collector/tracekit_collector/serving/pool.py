@@ -125,7 +125,7 @@ class Pool:
             raise QueueFullError(f"{self.waiting} requests wait already")
         else:
             self._waiting.append(call)
-        call.timer = asyncio.get_running_loop().call_later(self.limits.timeout, call.arrive, Ending.TIMED_OUT)
+        call.timer = asyncio.get_running_loop().call_later(self.limits.timeout, self._expire, call)
         return call
 
     def done(self, call: Call) -> None:
@@ -141,6 +141,11 @@ class Pool:
             self._given_up += 1
             self._hand_out()
         self._idle.set()
+
+    def _expire(self, call: Call) -> None:
+        """Give up a call whose time is over, also where its client has stopped reading what it is sent."""
+        call.arrive(Ending.TIMED_OUT)
+        self.done(call)
 
     async def drain(self) -> None:
         """Wait until every call is answered; none may be submitted any more."""

@@ -14,11 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 
 from tracekit.errors import TracekitError
+from tracekit_collector.service import check_certificate
 from tracekit_collector.serving.deployment import Deployment, Split
 from tracekit_collector.serving.door import Door, Entrance
 from tracekit_collector.serving.metrics import Metrics
@@ -54,6 +56,7 @@ class Server:
         canary: Another version, and how much of the requests it gets.
         reload_every: Seconds from one look for another version to the next; 0 for never.
         loop: Makes the event loop.
+        certificate: Files of a certificate chain and its private key, PEM: the door then speaks TLS only.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Server:
         canary: tuple[Source, float] | None = None,
         reload_every: float = 2.0,
         loop: Callable[[], asyncio.AbstractEventLoop] | None = None,
+        certificate: tuple[Path, Path] | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.ready = threading.Event()
@@ -76,6 +80,7 @@ class Server:
         if canary is not None:
             self._roles.append(_Role("canary", canary[0]))
         self._every = reload_every
+        self._certificate = certificate
         self._loop = loop or new_loop
         self._metrics = Metrics()
         self._reloads = 0
@@ -88,6 +93,7 @@ class Server:
             self._metrics,
             entrance,
             max_body=self.limits.max_body,
+            seconds=self.limits.timeout,
             state=self._state,
             gauges=self._gauges,
         )
@@ -98,7 +104,10 @@ class Server:
 
         Raises:
             TracekitError: The version cannot be made ready.
+            SettingError: The certificate cannot be used.
         """
+        if self._certificate is not None:
+            check_certificate(*self._certificate)
         self._thread.start()
         self.ready.wait()
         if self.failure is not None:
@@ -206,6 +215,7 @@ class Server:
         return found
 
     def _config(self) -> uvicorn.Config:
+        chain, key = self._certificate or (None, None)
         return uvicorn.Config(
             self._door,
             lifespan="off",
@@ -216,6 +226,8 @@ class Server:
             server_header=False,
             date_header=False,
             proxy_headers=False,
+            ssl_certfile=chain,
+            ssl_keyfile=key,
             timeout_keep_alive=_IDLE_SECONDS,
             timeout_graceful_shutdown=int(self.limits.timeout) + 5,
         )

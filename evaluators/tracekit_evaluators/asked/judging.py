@@ -94,13 +94,12 @@ class Outcome:
             "attempts": self.last.attempts,
             **self.last.detail,
         }
-        return self.spent.onto(
-            replace(
-                score,
-                explanation=" ".join(filter(None, (score.explanation, words.strip()))) or None,
-                evidence=[item for item in found if item is not None],
-                metadata={**told, **score.metadata},
-            )
+        return replace(
+            score,
+            explanation=" ".join(filter(None, (score.explanation, words.strip()))) or None,
+            evidence=[item for item in found if item is not None],
+            metadata={**told, **score.metadata},
+            **vars(self.spent),
         )
 
 
@@ -159,15 +158,15 @@ class Asked:
         """
         pieces = self.prompt.material(subject, self.max_chars)
         sizes = {**{over: count(subject, over) for over in _NUMBERED}, **self.sizes}
-        plain = replace(self._request(pieces, sample=subject.sample, mark=_MARK), logprobs=logprobs)
+        plain = self._request(pieces, sample=subject.sample, mark=_MARK, logprobs=logprobs)
         key = key_of(self.model.fingerprint, plain)
         before = known(key)
         if before is not None:
             reading = self.prompt.form.read(before.text, sizes)
             if isinstance(reading, Reading):
                 return Outcome(reading, pieces, before, Spent(), cached=True)
-        request = self._request(pieces, sample=subject.sample, mark=secrets.token_hex(8))
-        asked, found = await self._ask(replace(request, logprobs=logprobs), sizes)
+        request = self._request(pieces, sample=subject.sample, mark=secrets.token_hex(8), logprobs=logprobs)
+        asked, found = await self._ask(request, sizes)
         if isinstance(found, Reading):
             keep(key, asked[-1])
         return Outcome(found, pieces, asked[-1], Spent.on(asked), cached=False)
@@ -202,6 +201,6 @@ class Asked:
         second = await ask(self.model, replace(request, messages=[*request.messages, *repair]))
         return [first, second], form.read(second.text, sizes)
 
-    def _request(self, pieces: Sequence[Piece], *, sample: int, mark: str) -> Request:
+    def _request(self, pieces: Sequence[Piece], *, sample: int, mark: str, logprobs: int = 0) -> Request:
         number = self.sample + sample
-        return self.prompt.request(pieces, mark=mark, max_tokens=self.max_tokens, sample=number)
+        return self.prompt.request(pieces, mark=mark, max_tokens=self.max_tokens, sample=number, logprobs=logprobs)

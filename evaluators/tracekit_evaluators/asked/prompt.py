@@ -87,13 +87,15 @@ class Prompt:
             return self.look(subject, max_chars)
         return material(subject, max_chars=max_chars, show=self.show)
 
-    def request(self, pieces: Sequence[Piece], *, mark: str, max_tokens: int, sample: int) -> Request:
+    def request(
+        self, pieces: Sequence[Piece], *, mark: str, max_tokens: int, sample: int, logprobs: int = 0
+    ) -> Request:
         """The question about these parts, fenced by a mark."""
         body = "\n\n".join(piece.shown.replace("[", f"[{mark} ", 1) for piece in pieces)
         fence = f"===== {mark} ====="
         user = f"The mark is {mark}.\n{fence}\n{body}\n{fence}\n{_END}"
         messages = [{"role": "system", "content": self.instructions}, {"role": "user", "content": user}]
-        return Request(messages, schema=self.schema, max_tokens=max_tokens, sample=sample)
+        return Request(messages, self.schema, max_tokens, sample, logprobs)
 
 
 def _check(subject: Subject, need: str) -> None:

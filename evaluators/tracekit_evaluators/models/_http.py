@@ -12,6 +12,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import h11
 import httpx
+import orjson
 
 from tracekit_evaluators.models._connection import Answer, Connection
 from tracekit_evaluators.models._retry import Fault
@@ -58,7 +59,7 @@ class Wire:
             TimedOut: The answer was not complete in the time allowed.
         """
         self._begin()
-        content = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        content = _encoded(payload)
         sent = {**_OURS, **headers}
         parts = urlsplit(url)
         if url not in self._direct:
@@ -156,6 +157,13 @@ class Wire:
             self._tls = httpx.create_ssl_context()  # which takes longer than many requests
             self._tls.set_alpn_protocols(["http/1.1"])
         return self._tls
+
+
+def _encoded(payload: Mapping[str, object]) -> bytes:
+    try:
+        return orjson.dumps(payload)
+    except TypeError:  # an integer of more than 64 bits, or a text that is none
+        return json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
 def _is_direct(url: str, parts: SplitResult) -> bool:

@@ -8,6 +8,7 @@ the form that worked is the first one tried next time.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -39,7 +40,7 @@ def openai(
 ) -> OpenAIModel:
     """A model on an OpenAI-compatible server.
 
-    The key is taken from the setting `openai_api_key` when a request is made, and kept nowhere.
+    The key is taken from the setting `openai_api_key` when requests are made, and kept for a second.
 
     Args:
         model: The model's name on that server.
@@ -92,6 +93,7 @@ class OpenAIModel:
     limits: tuple[float | None, float | None] = (None, None)
     _form: int = field(default=0, init=False, repr=False)
     _left_out: set[str] = field(default_factory=set, init=False, repr=False)
+    _key: tuple[str | None, float] | None = field(default=None, init=False, repr=False, compare=False)
     _wire: Wire = field(default_factory=Wire, init=False, repr=False)
     _limiter: Limiter = field(init=False, repr=False)
 
@@ -111,11 +113,19 @@ class OpenAIModel:
 
     async def aclose(self) -> None:
         """Close the connections."""
+        self._key = None
         await self._wire.aclose()
+
+    def _read_key(self) -> str | None:
+        """The key as the setting has it; looked up once a second at most, since that reads files."""
+        now = time.monotonic()
+        if self._key is None or now >= self._key[1]:
+            self._key = (setting("openai_api_key"), now + 1.0)
+        return self._key[0]
 
     async def _once(self, request: Request) -> Completion:
         form, url, who = self._form, f"{self.base_url}/chat/completions", f"{self.model} at {self.base_url}"
-        key = setting("openai_api_key")
+        key = self._read_key()
         own = {"authorization": f"Bearer {key}"} if key else {}
         while True:
             status, headers, body = await self._wire.post(

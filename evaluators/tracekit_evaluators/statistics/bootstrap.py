@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
-from tracekit_evaluators.statistics.distributions import normal_probability, normal_quantile
+from tracekit_evaluators.statistics.distributions import normal_probability, normal_quantile, t_quantiles
 from tracekit_evaluators.statistics.estimate import Estimate, Reals, reals
 
 Statistic = Callable[[Reals], Reals]
+Bools = npt.NDArray[np.bool_]
+Counts = npt.NDArray[np.intp]
 _CELLS = 4_000_000  # values drawn at once; more would only cost memory
+_MANY, _SOME = 4_999, 2_000  # resamples of a bootstrap-t
+_AT_ONCE = 400  # samples whose resamples are held in memory
+_FLAT = 1e-12  # share of a sample's variance below which a resample does not vary
+_MOST_FLAT = 0.2
+VERY_SKEWED = 0.2  # |skewness| / √C of clusters' sums from which their tail's end is taken further out
 
 
 def mean_of_rows(samples: Reals) -> Reals:
@@ -70,24 +79,26 @@ def bca_interval(
 
 @np.errstate(over="ignore", invalid="ignore", under="ignore", divide="ignore")
 def bootstrap_t_interval(
-    values: Iterable[float], *, level: float = 0.95, resamples: int = 2000, seed: int = 0
+    values: Iterable[float], *, level: float = 0.95, resamples: int | None = None, seed: int = 0
 ) -> Estimate:
     """The mean with its studentised bootstrap interval, for numbers that are skewed.
 
-    P. Hall, Ann. Stat. 16 (1988): quantiles of (m* - m)/SE* over the resamples take the place of Student's. Of 600
-    samples of 20 exponential numbers it holds the mean in 93.5 %, Student's t in 91 % and the BCa bootstrap in 89.5 %.
+    P. Hall, Ann. Stat. 16 (1988): quantiles of (m* - m)/SE* over the resamples take the place of Student's. Where the
+    numbers have a long tail (see `studentised_reach`) neither end is nearer than Student's, since a sample shows too
+    little of such a tail. Of samples of 20 exponential numbers it holds the mean in 96 %, Student's t in 91 % and the
+    BCa bootstrap in 89.5 %.
 
     Args:
         values: Independent finite numbers, twenty or more.
         level: Confidence level in (0, 1).
-        resamples: How many resamples to draw.
+        resamples: How many resamples to draw; 4,999 for up to 800 values and 2,000 for more when not given.
         seed: Seed of the draws.
 
     Example:
         >>> bootstrap_t_interval([0.0, 1.0, 1.0, 2.0, 9.0] * 5).method
-        'bootstrap-t (2000 resamples, seed 0)'
+        'bootstrap-t (4999 resamples, seed 0)'
     """
-    array = np.sort(reals(values))
+    array = reals(values)
     n = len(array)
     if n == 0:
         return Estimate(None, None, None, 0, "no scores")
@@ -95,54 +106,148 @@ def bootstrap_t_interval(
     error = float(array.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0
     if not error > 0:
         return Estimate(mean, None, None, n, "no resample differs enough to make an interval from")
-
-    def studentised(rows: Reals) -> Reals:
-        found: Reals = (rows.mean(axis=-1) - mean) / (rows.std(axis=-1, ddof=1) / math.sqrt(n))
-        return found
-
-    drawn = _resampled(array, studentised, resamples, seed)
-    usable = drawn[np.isfinite(drawn)]
-    if len(usable) < 0.99 * resamples:
+    drawn = resamples_for(n) if resamples is None else resamples
+    down, up = studentised_reach(array[None, :], level=level, resamples=drawn, seed=seed)[:, 0].tolist()
+    if math.isnan(down + up):
         return Estimate(mean, None, None, n, "too many resamples do not vary")
-    low, high = np.quantile(usable, ((1 + level) / 2, (1 - level) / 2))
-    method = f"bootstrap-t ({resamples} resamples, seed {seed})"
-    return Estimate(mean, mean - float(low) * error, mean - float(high) * error, n, method, error)
+    method = f"bootstrap-t ({drawn} resamples, seed {seed})"
+    return Estimate(mean, mean - down * error, mean + up * error, n, method, error)
+
+
+def resamples_for(n: int) -> int:
+    """How many resamples a bootstrap-t of so many values draws."""
+    return _MANY if n * _MANY <= _CELLS else _SOME
 
 
 @np.errstate(over="ignore", invalid="ignore", under="ignore", divide="ignore")
-def studentised_ends(
-    sums: Reals, sizes: Reals, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
-) -> tuple[float, float] | None:
-    """How many standard errors a bootstrap-t interval of a clustered mean reaches below and above it.
+def studentised_reach(rows: Reals, *, level: float = 0.95, resamples: int, seed: int = 0) -> Reals:
+    """How many standard errors a bootstrap-t interval reaches below (first row) and above the mean of each sample.
 
-    Whole clusters are drawn; `None` where too many resamples do not vary.
+    A sample has a long tail where its kurtosis is above skewness² + 2 (no sample's is below skewness² + 1, K. Pearson,
+    1916, which two values reach; scores that pile up at their best stay near it). Its tail's end is then the quantile
+    at α/2·(n-5)/(n+5), and neither end is nearer than Student's, since a sample shows too little of such a tail.
+    Without one, what an end reaches beyond Student's counts by 10/n.
 
     Args:
-        sums: For each cluster the sum of its values.
-        sizes: For each cluster how many values it has.
+        rows: For each sample its values, all samples of one size.
+        level: Confidence level in (0, 1).
+        resamples: How many resamples to draw; the same ones for each sample.
+        seed: Seed of the draws.
+
+    Returns:
+        NaN for a sample of which a fifth of the resamples or more do not vary.
+    """
+    n = rows.shape[1]
+    rows = np.sort(rows, axis=1)  # the same values in another order are the same sample
+    centred = rows - rows.mean(axis=1, keepdims=True)
+    centred = centred / centred.std(axis=1, keepdims=True)
+    skew = (centred**3).mean(axis=1)
+    long_tail = (centred**4).mean(axis=1) - skew * skew - 1 > 1
+    counts = _multiplicities(n, resamples, seed)
+    found = np.empty((2, len(rows)))
+    for start in range(0, len(rows), _AT_ONCE):
+        part = centred[start : start + _AT_ONCE]
+        both = np.concatenate([part, part * part]) / n
+        total, variance = np.split(np.concatenate([both @ block.T for block in counts()], axis=1), 2)
+        variance -= total * total
+        variance[variance <= _FLAT] = np.nan
+        t = total / np.sqrt(variance, out=variance)
+        t *= math.sqrt(n - 1)
+        tails = long_tail[start : start + _AT_ONCE]
+        found[:, start : start + _AT_ONCE] = _ends(t, tails, n, n - 1.0, level, far=tails)
+    return found
+
+
+@np.errstate(over="ignore", invalid="ignore", under="ignore", divide="ignore")
+def studentised_reach_of_clusters(
+    sums: Reals, sizes: Reals, *, degrees: Reals, level: float = 0.95, resamples: int, seed: int = 0
+) -> Reals:
+    """The same for means of clustered values: whole clusters are drawn, and neither end is nearer than Student's.
+
+    Args:
+        sums: For each sample (row) and cluster the sum of its values.
+        sizes: For each cluster how many values it has, the same in each sample.
+        degrees: For each sample the degrees of freedom of its standard error.
         level: Confidence level in (0, 1).
         resamples: How many resamples to draw.
         seed: Seed of the draws.
     """
-    count, mean = len(sums), float(sums.sum() / sizes.sum())
-    order = np.lexsort((sizes, sums))  # the same clusters in another order are the same sample
-    sums, sizes = sums[order], sizes[order]
+    count = len(sizes)
+    rest = sums - sizes * (sums.sum(axis=1, keepdims=True) / sizes.sum())
+    rest = rest / np.abs(rest).max(axis=1, keepdims=True)
+    skew = (((rest - rest.mean(axis=1, keepdims=True)) / rest.std(axis=1, keepdims=True)) ** 3).mean(axis=1)
+    # The same clusters in another order are the same sample: by size, those of one size by their sums.
+    order = np.lexsort((rest, np.broadcast_to(sizes, rest.shape)), axis=1)
+    rest, sizes = np.take_along_axis(rest, order, axis=1), np.sort(sizes)
+    found = np.empty((2, len(sums)))
+    counts = _multiplicities(count, resamples, seed)
+    for start in range(0, len(sums), _AT_ONCE):
+        part = rest[start : start + _AT_ONCE]
+        parts = []
+        for block in counts():
+            size = block @ sizes
+            means = part @ block.T / size
+            scaled = (block / (1 - sizes / size[:, None])).T
+            square = (part * part) @ scaled - 2 * means * ((part * sizes) @ scaled)
+            square += means * means * ((sizes * sizes) @ scaled)
+            square[square <= _FLAT] = np.nan
+            parts.append(means * size / np.sqrt(square))
+        here = degrees[start : start + _AT_ONCE]
+        far = np.abs(skew[start : start + _AT_ONCE]) > VERY_SKEWED * math.sqrt(count)
+        t, long_tail = np.concatenate(parts, axis=1), np.ones(len(part), dtype=bool)
+        found[:, start : start + _AT_ONCE] = _ends(t, long_tail, count, here, level, far=far)
+    return found
+
+
+def _ends(t: Reals, long_tail: Bools, n: int, degrees: Reals | float, level: float, *, far: Bools) -> Reals:
+    """Ends from studentised resamples (a row for each sample), Student's where a tail is long and theirs nearer."""
+    tail = (1 - level) / 2
+    least = tail * (n - 5) / (n + 5)
+    t.sort(axis=1)  # NaN, which does not vary, last
+    kept = t.shape[1] - np.isnan(t).sum(axis=1)
+    found = np.stack([_quantile(t, kept, each) for each in (least, tail, 1 - tail, 1 - least)])
+    found[:, kept <= (1 - _MOST_FLAT) * t.shape[1]] = np.nan
+    student = t_quantiles(1 - tail, degrees)
+    # Values that pile up leave resamples that hardly vary, and those reach too far.
+    back = min(1.0, 10 / n)
+    below, above = found[2], -found[1]
+    below, above = (np.minimum(each, student + back * (each - student)) for each in (below, above))
+    ends_of_tails = np.where(far, found[3], found[2]), np.where(far, -found[0], -found[1])
+    below = np.where(long_tail, np.maximum(ends_of_tails[0], student), below)
+    above = np.where(long_tail, np.maximum(ends_of_tails[1], student), above)
+    ends: Reals = np.stack([below, above])
+    return ends
+
+
+def _quantile(rows: Reals, kept: Counts, probability: float) -> Reals:
+    """The quantile of the first `kept` values of each sorted row, between two of them by interpolation."""
+    place = probability * np.maximum(kept - 1, 0)
+    lower = place.astype(np.intp)
+    every = np.arange(len(rows))
+    one, two = rows[every, lower], rows[every, np.minimum(lower + 1, rows.shape[1] - 1)]
+    found: Reals = one + (place - lower) * np.where(place > lower, two - one, 0.0)
+    return found
+
+
+def _multiplicities(n: int, resamples: int, seed: int) -> Callable[[], Iterable[Reals]]:
+    """How often each of n values is in each resample, in blocks of rows; kept for the next sample of that size."""
+    if n * resamples <= _CELLS:
+        return lambda: (_kept_multiplicities(n, resamples, seed),)
+    return lambda: _drawn_multiplicities(n, resamples, seed)
+
+
+@lru_cache(maxsize=1)
+def _kept_multiplicities(n: int, resamples: int, seed: int) -> Reals:
+    return np.concatenate(list(_drawn_multiplicities(n, resamples, seed)))
+
+
+def _drawn_multiplicities(n: int, resamples: int, seed: int) -> Iterator[Reals]:
     generator = np.random.default_rng(seed)
-    parts = []
-    rows = max(1, min(resamples, _CELLS // count))
+    rows = max(1, min(resamples, _CELLS // n))
     for start in range(0, resamples, rows):
-        picks = generator.integers(0, count, (min(rows, resamples - start), count))
-        drawn, of = sums[picks], sizes[picks]
-        total = of.sum(axis=1)
-        means = drawn.sum(axis=1) / total
-        rest = np.square(drawn - of * means[:, None]) / (1 - of / total[:, None])
-        parts.append((means - mean) * total / np.sqrt(rest.sum(axis=1)))
-    found = np.concatenate(parts)
-    usable = found[np.isfinite(found)]
-    if len(usable) < 0.99 * resamples:
-        return None
-    low, high = np.quantile(usable, ((1 - level) / 2, (1 + level) / 2))
-    return float(high), -float(low)
+        size = min(rows, resamples - start)
+        picks = generator.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
+        yield np.bincount(picks.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
 
 
 def _resampled(array: Reals, statistic: Statistic, resamples: int, seed: int) -> Reals:

@@ -14,6 +14,7 @@ from tracekit_evaluators.statistics.bootstrap import bootstrap_t_interval
 from tracekit_evaluators.statistics.clusters import (
     FEWEST_TO_TRUST,
     SKEWED,
+    Spread,
     cluster_codes,
     few_clusters,
     half_widths,
@@ -147,7 +148,8 @@ def mean_of_cases(
     """The mean over cases of the mean over a case's repeats: each case counts the same.
 
     Student's t over the cases' means. Where these are so skewed that t would hold the mean too seldom
-    (|skewness|/√n > 0.1, 20 to 20,000 cases) a seeded bootstrap-t. Where cases share sources, as `clustered_mean`.
+    (|skewness|/√n > 0.1, 20 to 20,000 cases) a seeded bootstrap-t (`bootstrap_t_interval`). Where cases share sources,
+    as `clustered_mean`.
 
     Args:
         cases: For each case the values of its repeats; a case without any is left out.
@@ -182,9 +184,9 @@ def proportion_of_cases(
     """A pass rate over cases that may be repeated, with Wilson's interval on the effective number of trials.
 
     Each case counts the same. Trials of one case (and cases of one source) resemble each other, so their number n
-    shrinks to min(n, p(1-p)/v · (z/t(C-1))²), v being the variance of the mean over C cases or sources; E. L. Korn and
-    B. I. Graubard, Survey Methodology 24 (1998). Where all or no trials pass, Clopper-Pearson over cases or sources.
-    Below ten sources it warns, and holds the rate oftener than it promises (96 to 99 %).
+    shrinks to min(n, p(1-p)/v · (z/t)²), v being the variance of the mean over cases or sources; E. L. Korn and B. I.
+    Graubard, Survey Methodology 24 (1998); `effective_trials` says what it is over few sources. Where all or no trials
+    pass, Clopper-Pearson over cases or sources. Below ten sources it warns.
 
     Args:
         cases: For each case its trials as 0 and 1; a case without any is left out.
@@ -221,9 +223,7 @@ def proportion_of_cases(
     else:
         found = spread(shares, *cluster_codes(groups))
         error = found.standard_error
-    variance = error * error
-    shrink = (normal_quantile(0.5 + level / 2) / t_quantile(0.5 + level / 2, degrees=sources - 1)) ** 2
-    effective = trials if variance <= 0 else min(trials, share * (1 - share) / variance * shrink)
+    effective = effective_trials(share, error, found, cases=count, most=trials, level=level)
     inside = wilson_interval(share * effective, n=effective, level=level)
     what = f"{count} cases" if found is None else f"{sources} clusters"
     return Estimate(
@@ -237,6 +237,37 @@ def proportion_of_cases(
         design_effect=None if found is None else found.design_effect,
         warning=few_clusters(sources) if found is not None and sources < FEWEST_TO_TRUST else None,
     )
+
+
+def effective_trials(
+    share: float, error: float, found: Spread | None, *, cases: int, most: float, level: float = 0.95
+) -> float:
+    """How many independent trials would make a share as sure as its standard error does.
+
+    p(1-p)/SE² · (z/t)^2w, the degrees of freedom of t being C-1 over cases and Bell and McCaffrey's over sources. Over
+    C sources of m trials w = 1 - 1/m, because what one trial varies by, the share itself tells; and trials are never
+    fewer than (Σ m)²/Σ m², as many as there are sources of one size.
+
+    Args:
+        share: It, between 0 and 1.
+        error: Its standard error.
+        found: How it spreads over sources; `None` where cases share none.
+        cases: How many cases.
+        most: How many trials it is at most.
+        level: Confidence level in (0, 1).
+
+    Example:
+        >>> round(effective_trials(0.5, 0.05, None, cases=10**9, most=1000), 3)
+        100.0
+    """
+    if error <= 0:
+        return most
+    degrees, power, least = cases - 1.0, 2.0, 0.0
+    if found is not None:
+        degrees, power = found.degrees, 2 * (1 - found.clusters / max(cases, most))
+        least = cases**2 / float(np.square(found.sizes).sum())
+    shrink = normal_quantile(0.5 + level / 2) / t_quantile(0.5 + level / 2, degrees=degrees)
+    return max(least, min(most, share * (1 - share) / error**2 * math.pow(shrink, power)))
 
 
 @np.errstate(over="ignore", invalid="ignore")

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracekit.errors import UsageError
-from tracekit_evaluators.statistics.bootstrap import studentised_ends
+from tracekit_evaluators.statistics.bootstrap import VERY_SKEWED, resamples_for, studentised_reach_of_clusters
 from tracekit_evaluators.statistics.distributions import t_quantile
 from tracekit_evaluators.statistics.estimate import Reals
 
@@ -91,20 +91,27 @@ def half_widths(found: Spread, *, level: float, seed: int = 0) -> tuple[float, f
     """How far an interval reaches below and above a clustered mean, its method, and a warning where clusters are few.
 
     Student's t with the degrees of freedom of `spread`. Where the clusters' sums are so skewed that it would hold the
-    mean too seldom (|skewness|/√C > 0.1, ten to 20,000 clusters), a seeded bootstrap-t that draws clusters.
+    mean too seldom (|skewness|/√C > 0.1, ten to 20,000 clusters), a seeded bootstrap-t that draws clusters, with no
+    end nearer than Student's and, above 0.2, the tail's quantile at α/2·(C-5)/(C+5). Warned of are fewer than ten
+    clusters, and fewer than twenty that skewed.
     """
     count = found.clusters
-    warning = few_clusters(count) if count < FEWEST_TO_TRUST else None
     rest = found.sums - found.sizes * found.mean
+    skewed = abs(skewness(rest)) / math.sqrt(count)
+    few = count < FEWEST_TO_TRUST or (count < 2 * FEWEST_TO_TRUST and skewed > VERY_SKEWED)
+    warning = few_clusters(count) if few else None
     if (
         _FEWEST_FOR_BOOTSTRAP <= count <= _MOST_FOR_BOOTSTRAP
         and 0 < found.standard_error < math.inf
-        and abs(skewness(rest)) / math.sqrt(count) > SKEWED
+        and skewed > SKEWED
     ):
-        ends = studentised_ends(found.sums, found.sizes, level=level, seed=seed)
-        if ends is not None:
-            down, up = (each * found.standard_error for each in ends)
-            return down, up, f"cluster bootstrap-t ({count} clusters, seed {seed})", warning
+        drawn, degrees = resamples_for(count), np.array([found.degrees])
+        ends = studentised_reach_of_clusters(
+            rest[None, :], found.sizes, degrees=degrees, level=level, resamples=drawn, seed=seed
+        )
+        down, up = (each * found.standard_error for each in ends[:, 0].tolist())
+        if math.isfinite(down) and math.isfinite(up):
+            return down, up, f"cluster bootstrap-t ({count} clusters, {drawn} resamples, seed {seed})", warning
     reach = t_quantile(0.5 + level / 2, degrees=found.degrees) * found.standard_error
     return reach, reach, f"clustered Student t ({count} clusters)", warning
 

@@ -130,13 +130,15 @@ def sign_flip_p(
         return PValue(1.0, "sign-flip permutation, exact")
     if len(moved) > _DRAWN_UP_TO:
         return _t_test(array)
-    seen = abs(float(moved.sum())) * (1 - 1e-12)  # equal sums in another order differ in the last bit
+    moved = moved / np.abs(moved).max()  # the test knows no unit, and sums of large numbers overflow
+    # Equal sums in another order differ in the last bit, and so do those that cancel out.
+    seen = abs(float(moved.sum())) - 1e-12 * float(np.abs(moved).sum())
     if len(moved) <= _EXACT_UP_TO:
         signs = np.array(list(product((1.0, -1.0), repeat=len(moved) - 1)), dtype=np.float64)
         sums = moved[0] + signs.reshape(2 ** (len(moved) - 1), len(moved) - 1) @ moved[1:]
         return PValue(float(np.mean(np.abs(sums) >= seen)), "sign-flip permutation, exact")
-    as_large = _as_large(moved, seen, resamples, seed)
-    return PValue((1 + as_large) / (resamples + 1), f"sign-flip permutation ({resamples} draws, seed {seed})")
+    as_large = flips_as_large(moved[None, :], seen=np.array([seen]), resamples=resamples, seed=seed)
+    return PValue((1 + int(as_large[0])) / (resamples + 1), f"sign-flip permutation ({resamples} draws, seed {seed})")
 
 
 @np.errstate(over="ignore", invalid="ignore", under="ignore")
@@ -253,14 +255,26 @@ def _cluster_sums(array: Reals, clusters: Sequence[Hashable]) -> Reals:
     return sums.astype(np.float64)
 
 
-def _as_large(moved: Reals, seen: float, resamples: int, seed: int) -> int:
+def flips_as_large(
+    rows: Reals, *, seen: Reals, resamples: int = 9999, seed: int = 0
+) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    """How many of the drawn sign patterns give each sample (row) a sum at least as large as was seen.
+
+    Args:
+        rows: For each sample its differences that are not zero, sorted, all samples of one size.
+        seen: For each sample the sum that was seen.
+        resamples: How many patterns to draw; the same ones for each sample.
+        seed: Seed of the draws.
+    """
     generator = np.random.default_rng(seed)
-    rows = max(1, _CELLS // len(moved))
-    total = float(moved.sum())
-    found = 0
-    for start in range(0, resamples, rows):
-        flips = generator.integers(0, 2, (min(rows, resamples - start), len(moved)), dtype=np.int8)
-        found += int(np.count_nonzero(np.abs(total - 2.0 * (flips @ moved)) >= seen))
+    size, part = max(1, _CELLS // rows.shape[1]), max(1, _CELLS // len(rows))
+    total = rows.sum(axis=1)
+    found = np.zeros(len(rows), dtype=np.intp)
+    for start in range(0, resamples, size):
+        flips = generator.integers(0, 2, (min(size, resamples - start), rows.shape[1]), dtype=np.int8)
+        for at in range(0, len(flips), part):
+            sums = np.abs(total - 2.0 * (flips[at : at + part].astype(np.float64) @ rows.T))
+            found += np.count_nonzero(sums >= seen, axis=0)
     return found
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
+import numpy.typing as npt
 from scipy import special, stats
 
 
@@ -22,6 +24,12 @@ def normal_probability(quantile: float) -> float:
 def t_quantile(probability: float, *, degrees: float) -> float:
     """Student's t quantile."""
     return float(special.stdtrit(degrees, probability))
+
+
+def t_quantiles(probability: float, degrees: npt.NDArray[np.float64] | float) -> npt.NDArray[np.float64]:
+    """Student's t quantile for each of several degrees of freedom."""
+    found: npt.NDArray[np.float64] = np.asarray(special.stdtrit(degrees, probability))
+    return found
 
 
 def t_two_sided(statistic: float, *, degrees: float) -> float:

@@ -8,11 +8,22 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 from tracekit.errors import UsageError
-from tracekit_evaluators.statistics.clusters import Codes, cluster_codes
+from tracekit_evaluators.statistics.bootstrap import resamples_for, studentised_reach
+from tracekit_evaluators.statistics.clusters import (
+    FEWEST_TO_TRUST,
+    SKEWED,
+    Codes,
+    cluster_codes,
+    few_clusters,
+    half_widths,
+    skewness,
+    spread,
+)
 from tracekit_evaluators.statistics.distributions import t_quantile
 from tracekit_evaluators.statistics.estimate import Estimate, Reals, reals
 
-_METHODS = ("fieller", "delta", "bootstrap")
+_FEWEST_FOR_BOOTSTRAP, _MOST_FOR_BOOTSTRAP = 20, 20_000
+_METHODS = ("fieller", "studentised", "delta", "bootstrap")
 
 
 @np.errstate(over="ignore", invalid="ignore", under="ignore", divide="ignore")
@@ -28,14 +39,16 @@ def ratio_of_means(
     """Σ numerators / Σ denominators with its interval.
 
     `fieller` (E. C. Fieller, JRSS B 16, 1954) holds all ρ for which the mean of numerator - ρ·denominator could be 0;
-    it stays right where the denominator is unsure, and has no end where that could be 0. `delta` is its first
+    it stays right where the denominator is unsure, and has no end where that could be 0. The error is that of
+    `statistics.clusters.spread`. `studentised` is the same with the bootstrap-t of `mean_of_cases` in
+    Student's place where numerator - ρ·denominator is skewed. `delta` is its first
     approximation, ρ ± t·√Var(numerator - ρ·denominator)/mean(denominator). `bootstrap` draws cases (or clusters).
 
     Args:
         numerators: One for each case.
         denominators: One for each case.
         clusters: For each case what it shares with others.
-        method: `fieller`, `delta` or `bootstrap`.
+        method: `fieller`, `studentised`, `delta` (with bootstrap-t where skewed) or `bootstrap`.
         level: Confidence level in (0, 1).
         seed: Seed of the bootstrap.
 
@@ -64,32 +77,72 @@ def ratio_of_means(
         sums = [np.bincount(codes, weights=side, minlength=count).astype(np.float64) for side in (above, below)]
         low, high = _drawn(sums[0], sums[1], level, seed)
         return Estimate(value, low, high, n, f"bootstrap (2000 resamples, seed {seed})", clusters=told)
-    reach = t_quantile(0.5 + level / 2, degrees=count - 1)
     parts = _covariance(above, below, codes, count)
     mean_above, mean_below = float(above.mean()), float(below.mean())
     error = math.sqrt(max(0.0, parts[0] - 2 * value * parts[1] + value * value * parts[2])) / abs(mean_below)
+    rest = above - value * below  # its mean is 0 where the ratio is true
+    down, up, words = _reaches(
+        rest / float(np.abs(rest).max() or 1.0), codes, count, level, seed, drawn=method != "fieller"
+    )
     if method == "delta":
-        half = reach * error
-        return Estimate(value, value - half, value + half, n, "delta method", error, clusters=told)
-    # All ρ with (a - ρb)² ≤ t²·Var(a - ρb): a quadratic in ρ.
-    square = reach * reach
-    a = mean_below**2 - square * parts[2]
-    b = mean_above * mean_below - square * parts[1]
-    c = mean_above**2 - square * parts[0]
-    if a <= 0:
+        return Estimate(
+            value, value - down * error, value + up * error, n, f"delta method{words}", error, clusters=told
+        )
+    if mean_below < 0:
+        down, up = up, down
+    ends = [_root(mean_above, mean_below, parts, reach, side) for reach, side in ((down, -1.0), (up, 1.0))]
+    if words and None in ends:
+        down, up, words = _reaches(rest, codes, count, level, seed, drawn=False)
+        ends = [_root(mean_above, mean_below, parts, reach, side) for reach, side in ((down, -1.0), (up, 1.0))]
+    lower, upper = ends
+    if lower is None or upper is None:
         reason = "the denominator is not clearly different from 0: the ratio has no interval"
         return Estimate(value, None, None, n, reason, error, clusters=told)
-    root = math.sqrt(max(0.0, b * b - a * c))
-    return Estimate(value, (b - root) / a, (b + root) / a, n, "Fieller", error, clusters=told)
+    warning = few_clusters(count) if told is not None and count < FEWEST_TO_TRUST else None
+    return Estimate(value, lower, upper, n, f"Fieller{words}", error, clusters=told, warning=warning)
+
+
+def _root(above: float, below: float, parts: tuple[float, float, float], reach: float, side: float) -> float | None:
+    """An end of all ρ with (a - ρb)² ≤ t²·Var(a - ρb), a quadratic in ρ; `None` where they have no end."""
+    square = reach * reach
+    a = below**2 - square * parts[2]
+    b = above * below - square * parts[1]
+    c = above**2 - square * parts[0]
+    return None if a <= 0 else (b + side * math.sqrt(max(0.0, b * b - a * c))) / a
+
+
+def _reaches(
+    rest: Reals, codes: Codes, count: int, level: float, seed: int, *, drawn: bool
+) -> tuple[float, float, str]:
+    """How many standard errors the interval of the mean of what is left reaches below and above 0."""
+    if count < len(rest):
+        found = spread(rest, codes, count)
+        if drawn and found.standard_error > 0:
+            down, up, method, _ = half_widths(found, level=level, seed=seed)
+            words = f" with {method}" if "bootstrap" in method else ""
+            return down / found.standard_error, up / found.standard_error, words
+        reach = t_quantile(0.5 + level / 2, degrees=found.degrees)
+        return reach, reach, ""
+    reach = t_quantile(0.5 + level / 2, degrees=count - 1)
+    if (
+        drawn
+        and _FEWEST_FOR_BOOTSTRAP <= count <= _MOST_FOR_BOOTSTRAP
+        and abs(skewness(rest)) > SKEWED * math.sqrt(count)
+    ):
+        ends = studentised_reach(rest[None, :], level=level, resamples=resamples_for(count), seed=seed)[:, 0].tolist()
+        if math.isfinite(ends[0] + ends[1]):
+            return ends[0], ends[1], f" with bootstrap-t ({resamples_for(count)} resamples, seed {seed})"
+    return reach, reach, ""
 
 
 def _covariance(above: Reals, below: Reals, codes: Codes, count: int) -> tuple[float, float, float]:
     sums = [np.bincount(codes, weights=side - side.mean(), minlength=count) for side in (above, below)]
-    scale = count / (count - 1) / len(above) ** 2
+    n = len(above)
+    weights = 1 / (1 - np.bincount(codes, minlength=count) / n) / n**2  # CR2, as in `clusters.spread`
     return (
-        scale * float((sums[0] ** 2).sum()),
-        scale * float((sums[0] * sums[1]).sum()),
-        scale * float((sums[1] ** 2).sum()),
+        float(weights @ (sums[0] * sums[0])),
+        float(weights @ (sums[0] * sums[1])),
+        float(weights @ (sums[1] * sums[1])),
     )
 
 

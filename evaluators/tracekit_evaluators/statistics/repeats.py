@@ -9,13 +9,12 @@ from dataclasses import replace
 import numpy as np
 
 from tracekit.errors import UsageError
-from tracekit_evaluators.statistics.bootstrap import bca_interval
-from tracekit_evaluators.statistics.cases import clustered_mean
+from tracekit_evaluators.statistics.cases import effective_trials
+from tracekit_evaluators.statistics.clusters import FEWEST_TO_TRUST, cluster_codes, few_clusters, spread
 from tracekit_evaluators.statistics.estimate import Estimate
-from tracekit_evaluators.statistics.intervals import clopper_pearson_interval, mean_interval, wilson_interval
+from tracekit_evaluators.statistics.intervals import clopper_pearson_interval, wilson_interval
 
 Trials = tuple[int, int]  # passed, tried
-_FEWEST_FOR_BOOTSTRAP, _MOST_FOR_BOOTSTRAP = 10, 5_000
 
 
 def trials_of(cases: Iterable[Sequence[float]]) -> list[Trials]:
@@ -34,20 +33,19 @@ def pass_hat_k(
     k: int,
     clusters: Sequence[Hashable] | None = None,
     level: float = 0.95,
-    seed: int = 0,
 ) -> Estimate:
     """pass^k: the probability that a case passes k times out of k, C(c, k)/C(n, k) averaged over cases.
 
     S. Yao et al., τ-bench, arXiv 2406.12045. It is not the pass rate to the power of k, which is wrong when
-    cases differ. The interval is a seeded BCa bootstrap over cases; Student's t for fewer than ten cases or
-    more than 5,000; Clopper-Pearson where all cases are at 0 or 1.
+    cases differ. The interval is Wilson's on the effective number of trials, as that of `proportion_of_cases`: as many
+    as would make a share so sure as the variance over cases does, and at most K and (K/k)^1.5 for each case of K
+    tries, since cases that seldom pass k times are seldom in a sample. Clopper-Pearson where all cases are at 0 or 1.
 
     Args:
         trials: For each case (passed, tried).
         k: At least 1 and at most the fewest trials of any case.
-        clusters: For each case what it shares with others; the interval is then that of `clustered_mean`.
+        clusters: For each case what it shares with others; the interval then rests on these.
         level: Confidence level in (0, 1).
-        seed: Seed of the bootstrap.
 
     Raises:
         UsageError: A case has fewer than k trials, so that its probability cannot be estimated.
@@ -58,7 +56,8 @@ def pass_hat_k(
     """
     _check(trials, k)
     chance = {each: math.comb(each[0], k) / math.comb(each[1], k) for each in set(trials)}
-    return _over_cases([chance[each] for each in trials], clusters, level, seed)
+    most = _most_trials(trials, k)
+    return _over_cases([chance[each] for each in trials], clusters, level, most)
 
 
 def pass_at_k(
@@ -67,7 +66,6 @@ def pass_at_k(
     k: int,
     clusters: Sequence[Hashable] | None = None,
     level: float = 0.95,
-    seed: int = 0,
 ) -> Estimate:
     """pass@k: the probability that a case passes at least once in k tries.
 
@@ -80,7 +78,8 @@ def pass_at_k(
     """
     _check(trials, k)
     chance = {(c, n): 1 - math.comb(n - c, k) / math.comb(n, k) for c, n in set(trials)}
-    return _over_cases([chance[each] for each in trials], clusters, level, seed)
+    most = _most_trials(trials, k)
+    return _over_cases([chance[each] for each in trials], clusters, level, most)
 
 
 def flaky_cases(trials: Sequence[Trials]) -> list[int]:
@@ -112,18 +111,38 @@ def _check(trials: Sequence[Trials], k: int) -> None:
         raise UsageError(f"{short} of {len(trials)} cases have fewer than {k} trials: choose a smaller k")
 
 
-def _over_cases(chances: Sequence[float], clusters: Sequence[Hashable] | None, level: float, seed: int) -> Estimate:
+def _most_trials(trials: Sequence[Trials], k: int) -> float:
+    return math.fsum(min(n, (n / k) ** 1.5) for _, n in trials)
+
+
+def _over_cases(chances: Sequence[float], clusters: Sequence[Hashable] | None, level: float, most: float) -> Estimate:
     array = np.array(chances, dtype=np.float64)
     count = len(array)
     if count == 0:
         return Estimate(None, None, None, 0, "no scores")
     groups = count if clusters is None else len(set(clusters))
-    if array.min() == array.max() and array[0] in (0.0, 1.0):
-        return replace(clopper_pearson_interval(groups * float(array[0]), n=groups, level=level), n=count)
-    if clusters is not None and groups < count:
-        return clustered_mean(array, clusters=clusters, level=level, seed=seed).clipped(0.0, 1.0)
-    if _FEWEST_FOR_BOOTSTRAP <= count <= _MOST_FOR_BOOTSTRAP:
-        found = bca_interval(array, level=level, seed=seed)
-        if found.low is not None:
-            return found
-    return mean_interval(array, level=level).clipped(0.0, 1.0)
+    value = float(array.mean())
+    if array.min() == array.max() and value in (0.0, 1.0):
+        return replace(clopper_pearson_interval(groups * value, n=groups, level=level), n=count)
+    if groups == 1:
+        reason = f"one {'case' if count == 1 else 'cluster'} has no spread to make an interval from"
+        return Estimate(value, None, None, count, reason)
+    if clusters is None or groups == count:
+        found, error = None, float(array.std(ddof=1)) / math.sqrt(count)
+    else:
+        found = spread(array, *cluster_codes(clusters))
+        error = found.standard_error
+    effective = effective_trials(value, error, found, cases=count, most=most, level=level)
+    inside = wilson_interval(value * effective, n=effective, level=level)
+    what = f"{count} cases" if found is None else f"{groups} clusters"
+    return Estimate(
+        value,
+        inside.low,
+        inside.high,
+        count,
+        f"Wilson on the effective number of trials ({what})",
+        error,
+        clusters=None if found is None else groups,
+        design_effect=None if found is None else found.design_effect,
+        warning=few_clusters(groups) if found is not None and groups < FEWEST_TO_TRUST else None,
+    )

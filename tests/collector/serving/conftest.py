@@ -39,6 +39,12 @@ def slowly(question: str):
         time.sleep(float(question[6:]))
     return {"answer": question, "pid": os.getpid()}
 
+async def flood(question: str):
+    while question == "flood":
+        yield "x" * 100_000
+        await asyncio.sleep(0)
+    yield question
+
 async def words(question: str):
     for word in question.split():
         if word == "fail":
@@ -97,7 +103,7 @@ def _serving(
     try:
         while (line := process.stderr.readline()) and not said.startswith("serving "):
             said = line
-            if found := re.match(r"serving .* on (http://\S+)", line):
+            if found := re.match(r"serving .* on (https?://\S+)", line):
                 yield Served(process, found[1], folder)
                 return
         raise AssertionError(f"it did not start: {said}{process.stderr.read()}")
