@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tracekit.errors import StoreError
-from tracekit.inbox import ulid
+from tracekit.inbox import synced, ulid
 from tracekit_collector import parquet
 from tracekit_collector._heap import child_code
 from tracekit_collector.merging import Merge, fitted
@@ -182,7 +182,7 @@ def _written(
             writer.write_table(group, row_group_size=max(group.num_rows, 1))
             rows, most = rows + group.num_rows, group.column(TIMES[table])[-1].as_py()
             del group  # the next one takes its room
-            _sync(path)  # bit by bit: who waits for the disk meanwhile would wait for all of it
+            synced(path)  # bit by bit: who waits for the disk meanwhile would wait for all of it
             if path.stat().st_size >= TARGET_BYTES:
                 writer.close()
                 writer = None
@@ -196,14 +196,6 @@ def _written(
             writer.close()
             path.unlink(missing_ok=True)
         raise
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _groups(windows: Iterable[pa.Table]) -> Iterator[pa.Table]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
 from tracekit.errors import StoreError
-from tracekit.inbox import sync_folder
+from tracekit.inbox import synced
 from tracekit_collector.parquet import to_arrow
 from tracekit_collector.schema import KEYS, TABLES, TIMES
 
@@ -269,10 +268,10 @@ class Lake:
             added = [json.loads(line).get("add") for line in entry.read_bytes().splitlines()]
             for path in (entry, *(self.folder / table / unquote(each["path"]) for each in added if each)):
                 if path.is_file():
-                    _sync_file(path)
+                    synced(path)
                     folders.add(path.parent)
         for folder in folders:
-            sync_folder(folder)
+            synced(folder)
         self._synced[table] = version
 
     def entries(self, table: str) -> list[DataFile]:
@@ -478,14 +477,6 @@ def _date(path: str, partition: object) -> datetime.date:
 
 def _ns(value: object) -> int | None:
     return value if isinstance(value, int) else None
-
-
-def _sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 _WRITER = WriterProperties(

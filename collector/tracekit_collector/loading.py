@@ -24,7 +24,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tracekit.errors import StoreError
-from tracekit.inbox import Damage, Record, read_segment, sync_folder
+from tracekit.inbox import Damage, Record, read_segment, synced
 from tracekit_collector import run_records
 from tracekit_collector._metric_rows import metric_rows
 from tracekit_collector._span_columns import SpanColumns
@@ -312,7 +312,7 @@ def write_file(path: Path, table: str, rows: Iterable[pa.Table]) -> int:
             os.fsync(file.fileno())
             size = file.tell()
         if new:
-            sync_folder(path.parent.parent)
+            synced(path.parent.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             path.unlink()

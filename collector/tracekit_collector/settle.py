@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tracekit._locks import held
 from tracekit.errors import StoreBusyError, StoreError, StoreVersionError, UsageError
-from tracekit.inbox import SIGNALS, segments, sync_folder, ulid
+from tracekit.inbox import SIGNALS, segments, synced, ulid
 from tracekit_collector import compaction, replacing, run_records
 from tracekit_collector.catalog import Catalog
 from tracekit_collector.catalog.audit import acting
@@ -256,7 +256,7 @@ class Settler:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())  # the segment goes soon, and then this is all that there is of it
-        sync_folder(folder)
+        synced(folder)
         logger.warning("quarantined %d bytes of %s: %s", len(payload), path.name, reason)
 
     def _tidy(self, plan: _Plan) -> _Plan:
@@ -319,7 +319,7 @@ class Settler:
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(path)
-            sync_folder(self._inbox)
+            synced(self._inbox)
         except OSError as error:
             raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
 

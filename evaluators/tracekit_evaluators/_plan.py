@@ -14,7 +14,7 @@ from tracekit_evaluators._artifacts import keep, kept
 from tracekit_evaluators._cases import Cases, DatasetSource, dataset_bytes, expectations_of
 from tracekit_evaluators._ids import TraceIds, lines_of
 from tracekit_evaluators._judging import Done
-from tracekit_evaluators._selection import Makers, condition, makers, selected, trace_ids
+from tracekit_evaluators._selection import Makers, condition, makers, selected
 from tracekit_evaluators._targets import Other, Targets
 from tracekit_evaluators._writer import Key
 from tracekit_evaluators.datasets import Chosen, case_id, cases_of
@@ -306,7 +306,7 @@ def _against(store: Store, judges: Sequence[Judge], ref: str | None) -> Sequence
     try:
         listed = store.catalog.runs.find(ref).selection.get("trace_ids")
     except NotFoundError:
-        return trace_ids(store, condition(store, where=None, agent=ref), limit=None)
+        return selected(store, condition(store, where=None, agent=ref), limit=None)[0]
     if listed is None:
         raise UsageError(f"the run {ref} does not say which traces it read; name an evaluation or an agent")
     return TraceIds.from_lines(kept(store.artifacts, str(listed)))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tracekit.errors import NotFoundError
-from tracekit_evaluators._ids import TraceIds, among_of, once
-from tracekit_evaluators._stretches import quoted, stretches
+from tracekit_evaluators._ids import TraceIds, once
+from tracekit_evaluators._stretches import quoted, stretches, those
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 20_000
 _COLUMNS = "trace_id, agent_name, agent_version"
-_LISTED = 1_000  # ids that are named one by one; of more, all traces are looked through
 # Traces of judging itself, which nobody means when asking for traces to judge.
 _NOT_JUDGING = "trace_id NOT IN (SELECT trace_id FROM spans WHERE step = 'evaluator' AND parent_span_id IS NULL)"
 Maker = tuple[str | None, str | None]
@@ -63,17 +62,22 @@ def trace_ids(store: Store, found: str | None, *, limit: int | None) -> Sequence
     Raises:
         NotFoundError: It picks none.
     """
-    store.settle()
-    return selected(store, found, limit=limit)[0]
+    return selected(store, found, limit=limit, tidy=True)[0]
 
 
-def selected(store: Store, found: str | None, *, limit: int | None) -> tuple[Sequence[str], Makers]:
+def selected(store: Store, found: str | None, *, limit: int | None, tidy: bool = False) -> tuple[Sequence[str], Makers]:
     """The ids of the traces that a condition picks, newest first, and who made them.
+
+    Args:
+        store: Where they are; what waits in its inbox is settled first.
+        found: The condition.
+        limit: At most so many.
+        tidy: Whether small files are joined then; whoever carries a run out does so meanwhile.
 
     Raises:
         NotFoundError: It picks none.
     """
-    store.settle(tidy=False)  # whoever carries the run out keeps house meanwhile
+    store.settle(tidy=tidy)
     counted: Counter[Maker] = Counter()
     # One that has a span settled meanwhile may begin in two stretches.
     ids = once(TraceIds.of(_ids(_made(store, found, limit), counted)))
@@ -86,14 +90,9 @@ def selected(store: Store, found: str | None, *, limit: int | None) -> tuple[Seq
 
 def makers(store: Store, ids: Collection[str]) -> Makers:
     """Who made these traces."""
-    if len(ids) <= _LISTED:
-        named = ", ".join(map(quoted, ids)) or "NULL"
-        found = store.find(where=f"trace_id IN ({named})", limit=None, columns=_COLUMNS, settle=False)
-        return _told(store, _counted(found.to_arrow()))
     counted: Counter[Maker] = Counter()
-    among = among_of(ids)
-    for page in _made(store, None, None):
-        counted += _counted(page.filter(among(page.column("trace_id").to_pylist())))
+    for page in those(store, ids, _COLUMNS):
+        counted += _counted(page)
     return _told(store, counted)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, cast
+
+from tracekit_evaluators._ids import among_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from tracekit_collector.store import Store
 
 _ROWS = 100_000  # spans in a stretch, about
+_LISTED = 1_000  # traces that are named one by one; of more, all are looked through
 _PAST_ALL = "~"  # comes behind any id, which is made of digits and letters
 
 
@@ -32,6 +35,24 @@ def stretches(store: Store, where: str | None, columns: str) -> Iterator[pa.Tabl
     for high, low in pairwise(reversed([first, *cuts])):
         before = (high, _PAST_ALL)
         yield store.find(where=where, limit=None, columns=columns, since=low, before=before, settle=False).to_arrow()
+
+
+def those(store: Store, trace_ids: Collection[str], columns: str, where: str = "true") -> Iterator[pa.Table]:
+    """Rows of the view `traces` of these traces that meet a condition, newest first.
+
+    Args:
+        store: Whose; what waits in its inbox is not settled.
+        trace_ids: Any number.
+        columns: What to tell of each, in SQL, its `trace_id` among it.
+        where: A condition in SQL.
+    """
+    if len(trace_ids) <= _LISTED:
+        named = f"{where} AND trace_id IN ({', '.join(map(quoted, trace_ids)) or 'NULL'})"
+        yield store.find(where=named, limit=None, columns=columns, settle=False).to_arrow()
+        return
+    among = among_of(trace_ids)
+    for page in stretches(store, where, columns):
+        yield page.filter(among(page.column("trace_id").to_pylist()))
 
 
 def quoted(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tracekit.errors import StoreError
 from tracekit_evaluators._artifacts import kept
-from tracekit_evaluators._stretches import quoted, stretches
+from tracekit_evaluators._stretches import quoted, stretches, those
 
 if TYPE_CHECKING:
     from tracekit_collector.catalog import RunRecord
@@ -22,7 +22,6 @@ Row = Mapping[str, object]
 SHARED = ("cluster", "source", "document", "template", "user", "session")
 _OF_CASES = SHARED[:4]
 FEWEST = 5  # with fewer, an interval says what another source would do; nobody can know that from so few
-_LISTED = 1_000  # traces that are named one by one; of more, all are looked through
 _COLUMNS = "trace_id, session_id, user_id, cost_usd"
 _SHARED = "(session_id IS NOT NULL OR user_id IS NOT NULL OR cost_usd IS NOT NULL)"
 _MOST_UNSURE = 0.1  # the share of cases that may lie in several clusters at once
@@ -115,13 +114,8 @@ def facts_of(store: Store, run: RunRecord, *, traces: Mapping[str, Row] | None =
 
 def shared_by(store: Store, trace_ids: Sequence[str]) -> dict[str, Row]:
     """For each of these traces a row with `session_id`, `user_id`, `cost_usd`; none for a trace without any."""
-    if len(trace_ids) <= _LISTED:
-        named = f"{_SHARED} AND trace_id IN ({', '.join(map(quoted, trace_ids)) or 'NULL'})"
-        found = store.find(where=named, limit=None, columns=_COLUMNS, settle=False)
-        return {str(row["trace_id"]): row for row in found}
-    ours = frozenset(trace_ids)
-    pages = stretches(store, _SHARED, _COLUMNS)
-    return {row["trace_id"]: row for page in pages for row in page.to_pylist() if row["trace_id"] in ours}
+    pages = those(store, trace_ids, _COLUMNS, _SHARED)
+    return {row["trace_id"]: row for page in pages for row in page.to_pylist()}
 
 
 def case_rows(store: Store, run: RunRecord) -> dict[str, Row]:

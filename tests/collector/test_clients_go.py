@@ -76,7 +76,7 @@ def build(binary: Path, folder: Path) -> None:
     packages = (GO / "packages.txt").read_text().split()
     run("apt-get", "download", *packages, folder=folder / "packages", environment=apt, seconds=120)
     for package in sorted((folder / "packages").glob("*.deb")):
-        run("dpkg-deb", "--extract", str(package), "root", folder=folder, environment={}, seconds=60)
+        subprocess.run(["dpkg-deb", "--extract", str(package), "root"], cwd=folder, check=True, timeout=60)
     (root,) = (folder / "root/usr/lib").glob("go-*")
     environment = {
         "GOROOT": str(root),

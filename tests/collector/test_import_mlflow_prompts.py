@@ -13,6 +13,8 @@ from tracekit_collector.imports.mlflow_prompts import take_prompt
 from tracekit_collector.imports.tally import Tally
 from tracekit_collector.store import Store
 
+Taken = tuple[int, int, int, dict[str, int]]  # read, new, known, and skipped by the reason
+
 CHAT = [{"role": "user", "content": "{{question}}"}]
 
 
@@ -28,7 +30,7 @@ def version(number: int, text: str | None, *, kind: str = "text", deleted: bool 
     return ModelVersion(number, 1_770_000_000_000, "prompt", None, f"change {number}", tags, deleted)
 
 
-def taken(store: Store, *versions: ModelVersion, dry: bool = False, **aliases: int) -> dict[str, object]:
+def taken(store: Store, *versions: ModelVersion, dry: bool = False, **aliases: int) -> dict[str, Taken]:
     tally = Tally()
     take_prompt(store, RegisteredModel("greeting", "", {}, aliases, versions), tally, dry=dry)
     return {kind: (each.read, each.new, each.known, dict(each.skipped)) for kind, each in tally.kinds.items()}
@@ -65,7 +67,7 @@ def test_an_alias_stands_for_the_version_that_says_the_same(store: Store) -> Non
 )
 def test_what_cannot_be_one_here_is_left_out_and_told(store: Store, lacking: ModelVersion, why: str) -> None:
     found = taken(store, lacking, version(2, "Hello"), production=1)
-    read, new, known, [reason] = found["prompts"]  # type: ignore[misc]  # of four
+    read, new, known, [reason] = found["prompts"]
     assert (read, new, known) == (2, 1, 0)
     assert reason.startswith(why)
     assert found["prompt aliases"] == (1, 0, 0, {"its version was left out": 1})

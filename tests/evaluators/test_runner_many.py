@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracekit_collector.store import Store
-from tracekit_evaluators import _lone, _selection, _stretches, _writer, clustering, evaluate
+from tracekit_evaluators import _lone, _stretches, _writer, clustering, evaluate
 from tracekit_evaluators._ids import TraceIds, among_of, lines_of, once
 from tracekit_evaluators._selection import makers, selected
 from tracekit_evaluators._stretches import stretches
@@ -60,13 +60,13 @@ def test_stretches_are_all_traces_newest_first(tmp_path, monkeypatch) -> None:
         ids, made = selected(store, "trace_id <> ''", limit=None)
         assert (list(ids), made.counts) == (whole, {"unknown": 1_000})
         assert makers(store, ids[:3]).counts == {"unknown": 3}
-        monkeypatch.setattr(_selection, "_LISTED", 2)
+        monkeypatch.setattr(_stretches, "_LISTED", 2)
         assert makers(store, ids[:700]).counts == makers(store, TraceIds.of(ids[:700])).counts == {"unknown": 700}
 
 
 @pytest.mark.parametrize("listed", [1_000, 2])
 def test_what_traces_share_is_found_by_their_ids_or_by_their_scores(listed, store, record, monkeypatch) -> None:
-    monkeypatch.setattr(clustering, "_LISTED", listed)
+    monkeypatch.setattr(_stretches, "_LISTED", listed)
     ids = [record(f"trace {place}", session=f"s{place % 2}") for place in range(4)]
     run = evaluate(store, judges=["error"], progress=False)
     told = clustering.shared_by(store, ids[:3])

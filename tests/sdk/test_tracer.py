@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -207,8 +207,8 @@ def test_links_and_current_spans_go_the_providers_way() -> None:
 
 def test_a_tracer_that_is_switched_off_begins_nothing() -> None:
     made, log = provider()
-    tracer = made.get_tracer("s")
-    tracer._tracer_config.is_enabled = False  # type: ignore[attr-defined]  # what a configurator does
+    tracer: Any = made.get_tracer("s")
+    tracer._tracer_config.is_enabled = False  # what a configurator does
     span = StepTracer(tracer, Relay()).start_span("a", attributes={"k": 1})
     assert not span.is_recording()
     assert log.told == []
@@ -218,9 +218,13 @@ class TestAlone:
     """Where ours is the provider's only processor, nobody else is told; a second one hears all from then on."""
 
     @pytest.fixture
-    def relay(self) -> Relay:
+    def queue(self) -> Queue:
+        return Queue()
+
+    @pytest.fixture
+    def relay(self, queue: Queue) -> Relay:
         relay = Relay()
-        relay.batch, relay.active = Queue(), True  # type: ignore[assignment]  # stands in its place
+        relay.batch, relay.active = cast("Any", queue), True
         return relay
 
     @pytest.fixture
@@ -229,7 +233,7 @@ class TestAlone:
         made.add_span_processor(relay)
         return made
 
-    def test_a_span_is_queued_once_and_over(self, made: TracerProvider, relay: Relay) -> None:
+    def test_a_span_is_queued_once_and_over(self, made: TracerProvider, relay: Relay, queue: Queue) -> None:
         span: Any = StepTracer(made.get_tracer("s"), relay).start_span("a", Context(), attributes={"k": "v"})
         relay.end(span, 9)
         span.end(11)
@@ -237,32 +241,34 @@ class TestAlone:
         span.set_attribute("late", 1)
         assert span.end_time == 9
         assert list(span.attributes) == ["k"]
-        assert len(relay.batch.rows) == 1  # type: ignore[union-attr]  # the queue above
-        assert relay.batch.rows[0][-1] == "v"  # type: ignore[union-attr]  # as above
+        assert len(queue.rows) == 1
+        assert queue.rows[0][-1] == "v"
 
-    def test_one_with_events_waits_as_the_sdk_reads_it(self, made: TracerProvider, relay: Relay) -> None:
+    def test_one_with_events_waits_as_the_sdk_reads_it(self, made: TracerProvider, relay: Relay, queue: Queue) -> None:
         span: Any = StepTracer(made.get_tracer("s"), relay).start_span("a", Context())
         span.add_event("e", {"x": 1}, 4)
         relay.end(span, 9)
-        (row,) = relay.batch.rows  # type: ignore[union-attr]  # the queue above
+        (row,) = queue.rows
         assert type(row) is ReadableSpan
         assert [event.name for event in row.events] == ["e"]
 
-    def test_one_that_is_not_sampled_is_not_queued(self, relay: Relay) -> None:
+    def test_one_that_is_not_sampled_is_not_queued(self, relay: Relay, queue: Queue) -> None:
         made = TracerProvider(Never(), shutdown_on_exit=False)
         made.add_span_processor(relay)
         span: Any = StepTracer(made.get_tracer("s"), relay).start_span("a", Context(), attributes={"k": "v"})
         relay.end(span, 9)
         assert span.end_time == 9
-        assert relay.batch.rows == []  # type: ignore[union-attr]  # the queue above
+        assert queue.rows == []
 
-    def test_a_processor_that_comes_between_hears_the_end(self, made: TracerProvider, relay: Relay) -> None:
+    def test_a_processor_that_comes_between_hears_the_end(
+        self, made: TracerProvider, relay: Relay, queue: Queue
+    ) -> None:
         log = Log()
         span: Any = StepTracer(made.get_tracer("s"), relay).start_span("a", Context(), start_time=5)
         made.add_span_processor(log)
         relay.end(span, 9)
         assert [(kind, facts["times"]) for kind, facts in log.told] == [("end", (5, 9))]
-        assert len(relay.batch.rows) == 1  # type: ignore[union-attr]  # the queue above
+        assert len(queue.rows) == 1
 
     def test_what_is_told_at_the_first_span_is_told(self, made: TracerProvider, relay: Relay) -> None:
         seen: list[str] = []

@@ -352,13 +352,12 @@ def say(span: trace.Span, attributes: Mapping[str, AttributeValue]) -> None:
 def finish(span: trace.Span, generation: int) -> None:
     """End a span, unless this process is a fork of the one that began it."""
     if generation == runtime.generation:
-        relay, clock = runtime.relay, runtime.clock
-        now = None if clock is None else clock()
+        relay = runtime.relay
         try:
             if relay is None:
-                span.end(now)
+                span.end(runtime.now())
             else:
-                relay.end(span, now)
+                relay.end(span, runtime.now())
         except Exception:  # noqa: BLE001 - never into the user's code
             _guard.fault("ending a span")
 

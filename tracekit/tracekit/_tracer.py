@@ -60,6 +60,7 @@ class StepTracer(trace.Tracer):
             type(attributes) is dict
             and len(attributes) <= self._room
             and _PLAIN.issuperset(map(type, attributes.values()))
+            and "" not in attributes
         )
         if not plain or links or not (record_exception and set_status_on_exception) or not tracer._is_enabled():  # noqa: SLF001 - as the module says
             found: trace.Span = tracer.start_span(
@@ -75,11 +76,12 @@ class StepTracer(trace.Tracer):
         sampler = tracer.sampler
         if type(sampler) is HeadSampler:
             sampler = sampler.present
+        sampled: Any = attributes
         if sampler is DEFAULT_ON and (parent is None or parent.trace_flags & _SAMPLED):
             decision, state = Decision.RECORD_AND_SAMPLE, None if parent is None else parent.trace_state
         else:
             result = sampler.should_sample(context, trace_id, name, kind, attributes, ())
-            decision, state, attributes = result.decision, result.trace_state, result.attributes
+            decision, state, sampled = result.decision, result.trace_state, result.attributes
         flags = _FLAGS[random | int(decision is Decision.RECORD_AND_SAMPLE)]
         place = SpanContext(trace_id, tracer.id_generator.generate_span_id(), False, flags, state)  # noqa: FBT003 - its third
         ended = tracer._tracer_metrics.start_span(parent, decision)  # noqa: SLF001
@@ -98,7 +100,10 @@ class StepTracer(trace.Tracer):
             instrumentation_scope=tracer._instrumentation_scope,  # noqa: SLF001
             record_end_metrics=ended,
         )
-        self.add(span, attributes or {})
+        if sampled is attributes:
+            span._attributes._dict.update(sampled)  # type: ignore[union-attr]  # noqa: SLF001 - seen to be plain above
+        else:
+            self.add(span, sampled or {})
         self._relay.begin(span, start_time, context)
         return span
 

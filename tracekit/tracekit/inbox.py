@@ -183,7 +183,7 @@ class SegmentWriter:
             try_lock(descriptor)
             os.write(descriptor, MAGIC)
             hidden.rename(self._folder / f"{name}.{self._signal}")
-            sync_folder(self._folder)
+            synced(self._folder)
         except OSError:
             os.close(descriptor)
             hidden.unlink(missing_ok=True)
@@ -297,9 +297,9 @@ def _framed(payload: bytes, received_ns: int) -> bytes:
     return HEAD.pack(MARKER, len(payload), received_ns, crc) + payload
 
 
-def sync_folder(folder: Path) -> None:
-    """Wait until the disk holds the folder's list of names."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def synced(path: Path) -> None:
+    """Wait until the disk holds what is in a file, or a folder's list of names."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import ssl
 import zlib
 from collections.abc import Mapping
@@ -160,6 +161,8 @@ class Wire:
 
 
 def _encoded(payload: Mapping[str, object]) -> bytes:
+    if any(type(value) is float and not math.isfinite(value) for value in payload.values()):
+        raise ValueError("JSON has no word for NaN and infinity")  # where orjson says null
     try:
         return orjson.dumps(payload)
     except TypeError:  # an integer of more than 64 bits, or a text that is none

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from tracekit.errors import SettingError
 from tracekit.settings import setting
 from tracekit_evaluators.models._http import OK, Wire, at, count, said
+from tracekit_evaluators.models._keys import Key
 from tracekit_evaluators.models._retry import Fault, patiently
 from tracekit_evaluators.models.chat import Completion, Request
 from tracekit_evaluators.models.limits import Limiter
@@ -79,6 +80,7 @@ class AnthropicModel:
     attempts: int
     limits: tuple[float | None, float | None] = (None, None)
     _left_out: set[str] = field(default_factory=set, init=False, repr=False)
+    _key: Key = field(default_factory=lambda: Key("anthropic_api_key"), init=False, repr=False, compare=False)
     _wire: Wire = field(default_factory=Wire, init=False, repr=False)
     _limiter: Limiter = field(init=False, repr=False)
 
@@ -98,10 +100,11 @@ class AnthropicModel:
 
     async def aclose(self) -> None:
         """Close the connections."""
+        self._key.forget()
         await self._wire.aclose()
 
     async def _once(self, request: Request) -> Completion:
-        key = setting("anthropic_api_key")
+        key = self._key.read()
         headers = {"anthropic-version": _VERSION, **({"x-api-key": key} if key else {})}
         url, who = f"{self.base_url}/v1/messages", f"{self.model} at {self.base_url}"
         while True:

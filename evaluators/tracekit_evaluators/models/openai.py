@@ -8,13 +8,13 @@ the form that worked is the first one tried next time.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tracekit.errors import SettingError
 from tracekit.settings import setting
 from tracekit_evaluators.models._http import OK, Wire, at, count, said
+from tracekit_evaluators.models._keys import Key
 from tracekit_evaluators.models._retry import Fault, patiently
 from tracekit_evaluators.models.chat import Completion, Request
 from tracekit_evaluators.models.limits import Limiter
@@ -93,7 +93,7 @@ class OpenAIModel:
     limits: tuple[float | None, float | None] = (None, None)
     _form: int = field(default=0, init=False, repr=False)
     _left_out: set[str] = field(default_factory=set, init=False, repr=False)
-    _key: tuple[str | None, float] | None = field(default=None, init=False, repr=False, compare=False)
+    _key: Key = field(default_factory=lambda: Key("openai_api_key"), init=False, repr=False, compare=False)
     _wire: Wire = field(default_factory=Wire, init=False, repr=False)
     _limiter: Limiter = field(init=False, repr=False)
 
@@ -113,19 +113,12 @@ class OpenAIModel:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        self._key = None
+        self._key.forget()
         await self._wire.aclose()
-
-    def _read_key(self) -> str | None:
-        """The key as the setting has it; looked up once a second at most, since that reads files."""
-        now = time.monotonic()
-        if self._key is None or now >= self._key[1]:
-            self._key = (setting("openai_api_key"), now + 1.0)
-        return self._key[0]
 
     async def _once(self, request: Request) -> Completion:
         form, url, who = self._form, f"{self.base_url}/chat/completions", f"{self.model} at {self.base_url}"
-        key = self._read_key()
+        key = self._key.read()
         own = {"authorization": f"Bearer {key}"} if key else {}
         while True:
             status, headers, body = await self._wire.post(

@@ -215,6 +215,20 @@ def proportion_of_cases(
         what = f"{count} cases" if sources == count else f"{sources} clusters"
         told = None if sources == count else sources
         return Estimate(share, exact.low, exact.high, count, f"Clopper-Pearson over {what}", clusters=told)
+    return share_of_cases(shares, groups, most=trials, level=level)
+
+
+def share_of_cases(shares: Reals, groups: Sequence[Hashable] | None, *, most: float, level: float = 0.95) -> Estimate:
+    """The mean of cases' shares with Wilson's interval on the trials that it is as sure as; see `effective_trials`.
+
+    Args:
+        shares: For each case its share, not all of them 0 or all of them 1.
+        groups: For each case what it shares with others.
+        most: How many trials it is at most.
+        level: Confidence level in (0, 1).
+    """
+    count, share = len(shares), float(shares.mean())
+    sources = count if groups is None else len(set(groups))
     if sources == 1:
         reason = f"one {'case' if count == 1 else 'cluster'} has no spread to make an interval from"
         return Estimate(share, None, None, count, reason)
@@ -223,7 +237,7 @@ def proportion_of_cases(
     else:
         found = spread(shares, *cluster_codes(groups))
         error = found.standard_error
-    effective = effective_trials(share, error, found, cases=count, most=trials, level=level)
+    effective = effective_trials(share, error, found, cases=count, most=most, level=level)
     inside = wilson_interval(share * effective, n=effective, level=level)
     what = f"{count} cases" if found is None else f"{sources} clusters"
     return Estimate(

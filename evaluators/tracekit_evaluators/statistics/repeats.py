@@ -9,8 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from tracekit.errors import UsageError
-from tracekit_evaluators.statistics.cases import effective_trials
-from tracekit_evaluators.statistics.clusters import FEWEST_TO_TRUST, cluster_codes, few_clusters, spread
+from tracekit_evaluators.statistics.cases import share_of_cases
 from tracekit_evaluators.statistics.estimate import Estimate
 from tracekit_evaluators.statistics.intervals import clopper_pearson_interval, wilson_interval
 
@@ -124,25 +123,4 @@ def _over_cases(chances: Sequence[float], clusters: Sequence[Hashable] | None, l
     value = float(array.mean())
     if array.min() == array.max() and value in (0.0, 1.0):
         return replace(clopper_pearson_interval(groups * value, n=groups, level=level), n=count)
-    if groups == 1:
-        reason = f"one {'case' if count == 1 else 'cluster'} has no spread to make an interval from"
-        return Estimate(value, None, None, count, reason)
-    if clusters is None or groups == count:
-        found, error = None, float(array.std(ddof=1)) / math.sqrt(count)
-    else:
-        found = spread(array, *cluster_codes(clusters))
-        error = found.standard_error
-    effective = effective_trials(value, error, found, cases=count, most=most, level=level)
-    inside = wilson_interval(value * effective, n=effective, level=level)
-    what = f"{count} cases" if found is None else f"{groups} clusters"
-    return Estimate(
-        value,
-        inside.low,
-        inside.high,
-        count,
-        f"Wilson on the effective number of trials ({what})",
-        error,
-        clusters=None if found is None else groups,
-        design_effect=None if found is None else found.design_effect,
-        warning=few_clusters(groups) if found is not None and groups < FEWEST_TO_TRUST else None,
-    )
+    return share_of_cases(array, clusters, most=most, level=level)
