@@ -39,7 +39,7 @@ def main() -> None:
                 "coverage": f"{100 * share:.2f}",
                 "error": f"{100 * error:.2f}",
                 "intervals": told,
-                "out": "" if 0.93 <= share <= 0.97 else "rough, and warned of" if cell.least <= share < 0.93 else "OUT",
+                "out": "" if 0.93 <= share <= 0.97 else "OUT",
                 "seconds": f"{time.process_time() - began:.2f}",
             }
         )

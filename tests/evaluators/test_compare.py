@@ -111,7 +111,10 @@ def test_repeats_are_averaged_within_cases_and_tested_by_permutation() -> None:
     after = run("b", {str(i): flags(3, 1) for i in range(11)} | {"11": flags(1, 3)})
     score = compare_rows(before, after).scores[0]
     assert score.estimate.value == pytest.approx(0.5 * 11 / 12)
-    assert (score.estimate.method, score.p.test) == ("paired Student t", "sign-flip permutation, exact")
+    assert (score.estimate.method, score.p.test) == (
+        "paired Tango on the 1 of 12 that differ",
+        "sign-flip permutation, exact",
+    )
     assert score.p.value == pytest.approx(2 / 2**11)
 
 

@@ -17,7 +17,7 @@ from tracekit_evaluators import statistics as ours
 from tracekit_evaluators.statistics.paired import tango_p
 
 CLOSE = 1e-9
-MODULES = ("cases", "clusters", "noninferiority", "paired", "power", "ratios", "sequential")
+MODULES = ("cases", "clusters", "heaped", "noninferiority", "paired", "power", "ratios", "sequential")
 
 
 @pytest.mark.parametrize("name", MODULES)

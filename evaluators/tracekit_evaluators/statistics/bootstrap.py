@@ -20,7 +20,7 @@ _MANY, _SOME = 4_999, 2_000  # resamples of a bootstrap-t
 _AT_ONCE = 400  # samples whose resamples are held in memory
 _FLAT = 1e-12  # share of a sample's variance below which a resample does not vary
 _MOST_FLAT = 0.2
-VERY_SKEWED = 0.2  # |skewness| / √C of clusters' sums from which their tail's end is taken further out
+LONG_TAILED = 1.4  # |skewness| from which clustered values are taken to have a long tail
 
 
 def mean_of_rows(samples: Reals) -> Reals:
@@ -79,7 +79,12 @@ def bca_interval(
 
 @np.errstate(over="ignore", invalid="ignore", under="ignore", divide="ignore")
 def bootstrap_t_interval(
-    values: Iterable[float], *, level: float = 0.95, resamples: int | None = None, seed: int = 0
+    values: Iterable[float],
+    *,
+    level: float = 0.95,
+    resamples: int | None = None,
+    seed: int = 0,
+    telling: float | None = None,
 ) -> Estimate:
     """The mean with its studentised bootstrap interval, for numbers that are skewed.
 
@@ -93,6 +98,7 @@ def bootstrap_t_interval(
         level: Confidence level in (0, 1).
         resamples: How many resamples to draw; 4,999 for up to 800 values and 2,000 for more when not given.
         seed: Seed of the draws.
+        telling: How many of the values tell of a long tail, where it is known that they have one.
 
     Example:
         >>> bootstrap_t_interval([0.0, 1.0, 1.0, 2.0, 9.0] * 5).method
@@ -107,7 +113,8 @@ def bootstrap_t_interval(
     if not error > 0:
         return Estimate(mean, None, None, n, "no resample differs enough to make an interval from")
     drawn = resamples_for(n) if resamples is None else resamples
-    down, up = studentised_reach(array[None, :], level=level, resamples=drawn, seed=seed)[:, 0].tolist()
+    ends = studentised_reach(array[None, :], level=level, resamples=drawn, seed=seed, telling=telling)
+    down, up = ends[:, 0].tolist()
     if math.isnan(down + up):
         return Estimate(mean, None, None, n, "too many resamples do not vary")
     method = f"bootstrap-t ({drawn} resamples, seed {seed})"
@@ -120,7 +127,9 @@ def resamples_for(n: int) -> int:
 
 
 @np.errstate(over="ignore", invalid="ignore", under="ignore", divide="ignore")
-def studentised_reach(rows: Reals, *, level: float = 0.95, resamples: int, seed: int = 0) -> Reals:
+def studentised_reach(
+    rows: Reals, *, level: float = 0.95, resamples: int, seed: int = 0, telling: float | None = None
+) -> Reals:
     """How many standard errors a bootstrap-t interval reaches below (first row) and above the mean of each sample.
 
     A sample has a long tail where its kurtosis is above skewness² + 2 (no sample's is below skewness² + 1, K. Pearson,
@@ -133,6 +142,7 @@ def studentised_reach(rows: Reals, *, level: float = 0.95, resamples: int, seed:
         level: Confidence level in (0, 1).
         resamples: How many resamples to draw; the same ones for each sample.
         seed: Seed of the draws.
+        telling: How many of a sample's values tell of its long tail; n, and only where it has one, when not given.
 
     Returns:
         NaN for a sample of which a fifth of the resamples or more do not vary.
@@ -142,7 +152,7 @@ def studentised_reach(rows: Reals, *, level: float = 0.95, resamples: int, seed:
     centred = rows - rows.mean(axis=1, keepdims=True)
     centred = centred / centred.std(axis=1, keepdims=True)
     skew = (centred**3).mean(axis=1)
-    long_tail = (centred**4).mean(axis=1) - skew * skew - 1 > 1
+    long_tail = ((centred**4).mean(axis=1) - skew * skew - 1 > 1) | (telling is not None)
     counts = _multiplicities(n, resamples, seed)
     found = np.empty((2, len(rows)))
     for start in range(0, len(rows), _AT_ONCE):
@@ -154,20 +164,24 @@ def studentised_reach(rows: Reals, *, level: float = 0.95, resamples: int, seed:
         t = total / np.sqrt(variance, out=variance)
         t *= math.sqrt(n - 1)
         tails = long_tail[start : start + _AT_ONCE]
-        found[:, start : start + _AT_ONCE] = _ends(t, tails, n, n - 1.0, level, far=tails)
+        found[:, start : start + _AT_ONCE] = _ends(t, tails, _further(telling or n, 5), n, n - 1.0, level, far=tails)
     return found
 
 
 @np.errstate(over="ignore", invalid="ignore", under="ignore", divide="ignore")
 def studentised_reach_of_clusters(
-    sums: Reals, sizes: Reals, *, degrees: Reals, level: float = 0.95, resamples: int, seed: int = 0
+    sums: Reals, sizes: Reals, *, degrees: Reals, tails: Reals, level: float = 0.95, resamples: int, seed: int = 0
 ) -> Reals:
     """The same for means of clustered values: whole clusters are drawn, and neither end is nearer than Student's.
+
+    Where the C sums are very skewed, |skewness|/√C > 0.2, their tail's end is the quantile at α/2·(C-5)/(C+5). So few
+    may show no skewness though the values have a long tail, |skewness| > 1.4: then 0.1, and α/2·(C-9)/(C+9).
 
     Args:
         sums: For each sample (row) and cluster the sum of its values.
         sizes: For each cluster how many values it has, the same in each sample.
         degrees: For each sample the degrees of freedom of its standard error.
+        tails: For each sample the skewness of its values.
         level: Confidence level in (0, 1).
         resamples: How many resamples to draw.
         seed: Seed of the draws.
@@ -193,16 +207,25 @@ def studentised_reach_of_clusters(
             square[square <= _FLAT] = np.nan
             parts.append(means * size / np.sqrt(square))
         here = degrees[start : start + _AT_ONCE]
-        far = np.abs(skew[start : start + _AT_ONCE]) > VERY_SKEWED * math.sqrt(count)
+        tailed = np.abs(tails[start : start + _AT_ONCE]) > LONG_TAILED
+        far = np.abs(skew[start : start + _AT_ONCE]) > np.where(tailed, 0.1, 0.2) * math.sqrt(count)
+        further = np.where(tailed, _further(count, 9), _further(count, 5))
         t, long_tail = np.concatenate(parts, axis=1), np.ones(len(part), dtype=bool)
-        found[:, start : start + _AT_ONCE] = _ends(t, long_tail, count, here, level, far=far)
+        found[:, start : start + _AT_ONCE] = _ends(t, long_tail, further, count, here, level, far=far)
     return found
 
 
-def _ends(t: Reals, long_tail: Bools, n: int, degrees: Reals | float, level: float, *, far: Bools) -> Reals:
+def _further(n: float, few: float) -> float:
+    """By how much less the quantile at the end of a long tail lies, since n values show too little of it."""
+    return max(0.0, n - few) / (n + few)
+
+
+def _ends(
+    t: Reals, long_tail: Bools, further: Reals | float, n: int, degrees: Reals | float, level: float, *, far: Bools
+) -> Reals:
     """Ends from studentised resamples (a row for each sample), Student's where a tail is long and theirs nearer."""
     tail = (1 - level) / 2
-    least = tail * (n - 5) / (n + 5)
+    least = tail * further
     t.sort(axis=1)  # NaN, which does not vary, last
     kept = t.shape[1] - np.isnan(t).sum(axis=1)
     found = np.stack([_quantile(t, kept, each) for each in (least, tail, 1 - tail, 1 - least)])
@@ -219,7 +242,7 @@ def _ends(t: Reals, long_tail: Bools, n: int, degrees: Reals | float, level: flo
     return ends
 
 
-def _quantile(rows: Reals, kept: Counts, probability: float) -> Reals:
+def _quantile(rows: Reals, kept: Counts, probability: Reals | float) -> Reals:
     """The quantile of the first `kept` values of each sorted row, between two of them by interpolation."""
     place = probability * np.maximum(kept - 1, 0)
     lower = place.astype(np.intp)

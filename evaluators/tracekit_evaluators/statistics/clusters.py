@@ -14,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tracekit.errors import UsageError
-from tracekit_evaluators.statistics.bootstrap import VERY_SKEWED, resamples_for, studentised_reach_of_clusters
-from tracekit_evaluators.statistics.distributions import t_quantile
+from tracekit_evaluators.statistics.bootstrap import resamples_for, studentised_reach_of_clusters
+from tracekit_evaluators.statistics.distributions import normal_quantile, t_quantile
 from tracekit_evaluators.statistics.estimate import Reals
 
 FEWEST_TO_TRUST = 10  # below, a reader is warned
 _FEWEST_FOR_BOOTSTRAP, _MOST_FOR_BOOTSTRAP = 10, 20_000
 SKEWED = 0.1  # |skewness| / √n from which Student's t holds the mean visibly less often than it promises
+_VERY_SKEWED = 2 * SKEWED
 Codes = npt.NDArray[np.intp]
 
 
@@ -36,6 +37,7 @@ class Spread:
         clusters: How many clusters.
         sums: For each cluster the sum of its values.
         sizes: For each cluster how many values it has.
+        skewness: That of the values.
     """
 
     mean: float
@@ -45,6 +47,7 @@ class Spread:
     clusters: int
     sums: Reals
     sizes: Reals
+    skewness: float
 
 
 def cluster_codes(clusters: Sequence[Hashable]) -> tuple[Codes, int]:
@@ -84,36 +87,66 @@ def spread(values: Reals, codes: Codes, count: int) -> Spread:
     plain = float(values.std(ddof=1)) / math.sqrt(n)
     effect = (error / plain) ** 2 if plain > 0 and math.isfinite(error) else None
     alike = _alikeness(values, sums, sizes)
-    return Spread(mean, error, degrees_of_freedom(sizes, alike), effect, count, sums, sizes)
+    return Spread(mean, error, degrees_of_freedom(sizes, alike), effect, count, sums, sizes, skewness(values))
 
 
 def half_widths(found: Spread, *, level: float, seed: int = 0) -> tuple[float, float, str, str | None]:
     """How far an interval reaches below and above a clustered mean, its method, and a warning where clusters are few.
 
     Student's t with the degrees of freedom of `spread`. Where the clusters' sums are so skewed that it would hold the
-    mean too seldom (|skewness|/√C > 0.1, ten to 20,000 clusters), a seeded bootstrap-t that draws clusters, with no
-    end nearer than Student's and, above 0.2, the tail's quantile at α/2·(C-5)/(C+5). Warned of are fewer than ten
-    clusters, and fewer than twenty that skewed.
+    mean too seldom (|skewness|/√C > 0.1, ten to 20,000 clusters), a seeded bootstrap-t that draws clusters
+    (`studentised_reach_of_clusters`). Warned of are fewer than ten clusters, and fewer than twenty with that above 0.2.
     """
     count = found.clusters
     rest = found.sums - found.sizes * found.mean
     skewed = abs(skewness(rest)) / math.sqrt(count)
-    few = count < FEWEST_TO_TRUST or (count < 2 * FEWEST_TO_TRUST and skewed > VERY_SKEWED)
+    few = count < FEWEST_TO_TRUST or (count < 2 * FEWEST_TO_TRUST and skewed > _VERY_SKEWED)
     warning = few_clusters(count) if few else None
     if (
         _FEWEST_FOR_BOOTSTRAP <= count <= _MOST_FOR_BOOTSTRAP
         and 0 < found.standard_error < math.inf
         and skewed > SKEWED
     ):
-        drawn, degrees = resamples_for(count), np.array([found.degrees])
+        drawn, degrees, tails = resamples_for(count), np.array([found.degrees]), np.array([found.skewness])
         ends = studentised_reach_of_clusters(
-            rest[None, :], found.sizes, degrees=degrees, level=level, resamples=drawn, seed=seed
+            rest[None, :], found.sizes, degrees=degrees, tails=tails, level=level, resamples=drawn, seed=seed
         )
         down, up = (each * found.standard_error for each in ends[:, 0].tolist())
         if math.isfinite(down) and math.isfinite(up):
             return down, up, f"cluster bootstrap-t ({count} clusters, {drawn} resamples, seed {seed})", warning
     reach = t_quantile(0.5 + level / 2, degrees=found.degrees) * found.standard_error
     return reach, reach, f"clustered Student t ({count} clusters)", warning
+
+
+def effective_trials(
+    share: float, error: float, found: Spread | None, *, cases: int, most: float, level: float = 0.95
+) -> float:
+    """How many independent trials would make a share as sure as its standard error does.
+
+    p(1-p)/SE² · (z/t)^2w, the degrees of freedom of t being C-1 over cases and Bell and McCaffrey's over sources. Over
+    C sources of m trials w = 1 - 1/m, because what one trial varies by, the share itself tells; and trials are never
+    fewer than (Σ m)²/Σ m², as many as there are sources of one size.
+
+    Args:
+        share: It, between 0 and 1.
+        error: Its standard error.
+        found: How it spreads over sources; `None` where cases share none.
+        cases: How many cases.
+        most: How many trials it is at most.
+        level: Confidence level in (0, 1).
+
+    Example:
+        >>> round(effective_trials(0.5, 0.05, None, cases=10**9, most=1000), 3)
+        100.0
+    """
+    if error <= 0:
+        return most
+    degrees, power, least = cases - 1.0, 2.0, 0.0
+    if found is not None:
+        degrees, power = found.degrees, 2 * (1 - found.clusters / max(cases, most))
+        least = cases**2 / float(np.square(found.sizes).sum())
+    shrink = normal_quantile(0.5 + level / 2) / t_quantile(0.5 + level / 2, degrees=degrees)
+    return max(least, min(most, share * (1 - share) / error**2 * math.pow(shrink, power)))
 
 
 def few_clusters(count: int) -> str:

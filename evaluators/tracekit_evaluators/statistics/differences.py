@@ -22,7 +22,8 @@ from tracekit_evaluators.statistics.distributions import (
     t_two_sided,
 )
 from tracekit_evaluators.statistics.estimate import Estimate, PValue, Reals, reals
-from tracekit_evaluators.statistics.intervals import mean_interval, wilson_interval
+from tracekit_evaluators.statistics.intervals import wilson_interval
+from tracekit_evaluators.statistics.means import independent_mean
 
 _EXACT_UP_TO = 16  # 65,536 sign patterns
 _DRAWN_UP_TO = 2_000  # beyond, the t test's p-value is the same to three digits
@@ -33,7 +34,7 @@ _CELLS = 4_000_000
 def paired_difference(
     differences: Iterable[float], *, clusters: Sequence[Hashable] | None = None, level: float = 0.95
 ) -> Estimate:
-    """The mean of paired differences with its t interval, clustered where pairs share a source.
+    """The mean of paired differences with its interval (`independent_mean`), clustered where pairs share a source.
 
     The variance is that of the differences, so what makes a case hard for both versions cancels out: it is
     smaller than that of two independent means by 2·Cov/n (E. Miller, arXiv 2411.00640).
@@ -50,7 +51,9 @@ def paired_difference(
     """
     array = reals(differences)
     found = (
-        mean_interval(array, level=level) if clusters is None else clustered_mean(array, clusters=clusters, level=level)
+        independent_mean(array, level=level, both_ways=True)
+        if clusters is None
+        else clustered_mean(array, clusters=clusters, level=level, both_ways=True)
     )
     method = found.method if found.low is None else f"paired {found.method}"
     method = method.replace("values are", "differences are").replace("no scores", "no pairs")

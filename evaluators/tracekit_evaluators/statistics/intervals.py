@@ -38,10 +38,20 @@ def wilson_interval(successes: float, *, n: float, level: float = 0.95) -> Estim
     if successes in (0, n):
         return clopper_pearson_interval(successes, n=n, level=level)
     share, z = successes / n, normal_quantile(0.5 + level / 2)
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     error = math.sqrt(share * (1 - share) / n)
-    return Estimate(share, centre - half, centre + half, round(n), "Wilson", error)
+    low, high = (wilson_end(share, n=n, z=each) for each in (-z, z))
+    return Estimate(share, low, high, round(n), "Wilson", error)
+
+
+def wilson_end(share: float, *, n: float, z: float) -> float:
+    """The share that lies z of its own standard errors above a share that was seen (below, where z is negative).
+
+    Example:
+        >>> round(wilson_end(0.42, n=200, z=1.959964), 4)
+        0.4893
+    """
+    square = z * z / n
+    return (share + square / 2 + z * math.sqrt(share * (1 - share) / n + square / (4 * n))) / (1 + square)
 
 
 def clopper_pearson_interval(successes: float, *, n: float, level: float = 0.95) -> Estimate:

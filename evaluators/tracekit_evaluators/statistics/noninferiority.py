@@ -16,6 +16,7 @@ from tracekit_evaluators.statistics.cases import clustered_mean
 from tracekit_evaluators.statistics.clusters import cluster_codes, spread
 from tracekit_evaluators.statistics.distributions import t_probability
 from tracekit_evaluators.statistics.estimate import Estimate, reals
+from tracekit_evaluators.statistics.heaped import heap_of, heaped_difference, heaped_p
 from tracekit_evaluators.statistics.intervals import mean_interval
 from tracekit_evaluators.statistics.paired import mcnemar_one_sided_p, tango_difference, tango_p
 
@@ -53,8 +54,9 @@ def margin_test(
     """Test paired differences against -margin.
 
     Pass or fail, each case once: T. Tango's score test; what it says for "worse" must also hold in McNemar's exact
-    one-sided test, and so must "better" where the margin is 0. Otherwise t over cases or, where cases share a source,
-    over sources. Where all differences are equal: with n of them, a share of
+    one-sided test, and so must "better" where the margin is 0. Numbers of which half or more are one and the same, as
+    where few cases differ at all: `heaped_difference`. Otherwise t over cases or, where cases share a source, over
+    sources. Where all differences are equal: with n of them, a share of
     1 - α^(1/n) could be anything up to `scale` away.
 
     Args:
@@ -82,6 +84,11 @@ def margin_test(
     if array.min() == array.max():
         return _all_equal(float(array[0]), n if not shared else len(set(clusters or ())), n, margin, alpha, scale)
     if clusters is None or not shared:
+        heap = heap_of(array)
+        if heap is not None:
+            no_worse, worse = heaped_p(heap, difference=-margin)
+            found = heaped_difference(heap, level=level)
+            return MarginTest(found, no_worse, worse, heap.standard_error * math.sqrt(n))
         found = mean_interval(array, level=level)
         assert found.standard_error is not None  # noqa: S101 - two values that differ have one
         return _by_t(found, n - 1, margin, n)

@@ -53,16 +53,28 @@ def tango_difference(*, gained: int, lost: int, n: int, level: float = 0.95) -> 
     if n == 0:
         return Estimate(None, None, None, 0, "no pairs")
     value, z = (gained - lost) / n, normal_quantile(0.5 + level / 2)
-    low = _root(lambda d: tango_z(gained=gained, lost=lost, n=n, difference=d) - z, -1.0, value)
-    high = _root(lambda d: tango_z(gained=gained, lost=lost, n=n, difference=d) + z, value, 1.0)
+    low, high = (tango_end(gained=gained, lost=lost, n=n, z=each) for each in (z, -z))
     error = math.sqrt(max(0.0, gained + lost - (gained - lost) ** 2 / n)) / n
     return Estimate(value, low, high, n, "Tango score, paired", error)
 
 
-def tango_z(*, gained: int, lost: int, n: int, difference: float) -> float:
+def tango_end(*, gained: float, lost: float, n: int, z: float) -> float:
+    """The difference whose `tango_z` is z: below the one that was seen where z is positive.
+
+    Example:
+        >>> round(tango_end(gained=1, lost=7, n=21, z=1.959964), 3)
+        -0.517
+    """
+    value = (gained - lost) / n
+    ends = (-1.0, value) if z > 0 else (value, 1.0)
+    return _root(lambda d: tango_z(gained=gained, lost=lost, n=n, difference=d) - z, *ends)
+
+
+def tango_z(*, gained: float, lost: float, n: int, difference: float) -> float:
     """The score statistic of "the true difference is `difference`": normal when so, positive when the data lie above.
 
     (gained - lost - n·δ) / √(n·(2·q + δ·(1 - δ))), q being the likeliest share of lost pairs under that difference.
+    Counts need not be whole where pairs differ more or less.
 
     Example:
         >>> round(tango_z(gained=12, lost=3, n=60, difference=0.0), 4)  # (12-3)/√15
@@ -132,7 +144,7 @@ def effect_sizes(differences: Iterable[float]) -> EffectSizes:
     return EffectSizes(d_z, odds, (gained + (n - gained - lost) / 2) / n)
 
 
-def _likeliest(gained: int, lost: int, n: int, difference: float) -> float:
+def _likeliest(gained: float, lost: float, n: int, difference: float) -> float:
     """The likeliest probability of a lost pair when P(gained) = P(lost) + difference."""
     # The root of the likelihood's derivative, 2n·q² + b·q + c = 0.
     a = 2.0 * n
@@ -153,6 +165,6 @@ def _root(at: Callable[[float], float], low: float, high: float) -> float:
     return (low + high) / 2
 
 
-def _check(gained: int, lost: int, n: int) -> None:
+def _check(gained: float, lost: float, n: int) -> None:
     if min(gained, lost) < 0 or gained + lost > n:
         raise UsageError(f"{gained} gained and {lost} lost do not fit into {n} pairs")
