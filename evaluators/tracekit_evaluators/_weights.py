@@ -13,6 +13,7 @@ from tracekit_evaluators.statistics import (
     ratio_of_means,
     wilson_interval,
 )
+from tracekit_evaluators.statistics.intervals import FLAT
 
 Row = Mapping[str, object]
 
@@ -60,7 +61,10 @@ def weighted_mean(
     """
     kept = [place for place, case in enumerate(cases) if len(case)]
     counted = [weights[place] for place in kept]
-    sums = [weights[place] * math.fsum(cases[place]) / len(cases[place]) for place in kept]
+    means = [math.fsum(cases[place]) / len(cases[place]) for place in kept]
+    if not share and len(means) > 1 and min(means) == max(means):
+        return Estimate(means[0], None, None, len(means), FLAT, 0.0)
+    sums = [weight * mean for weight, mean in zip(counted, means, strict=True)]
     of = None if clusters is None else [clusters[place] for place in kept]
     found = ratio_of_means(sums, denominators=counted, clusters=of, method="delta", level=level)
     if found.value is None:

@@ -173,6 +173,12 @@ def test_cases_count_as_much_as_their_dataset_says() -> None:
     assert summarise(missing, weighted)["ok"]["bounds"] == [0.4, 0.7]
 
 
+def test_a_weighted_mean_of_equal_numbers_is_not_taken_for_certain() -> None:
+    found = weighted_mean([[0.1]] * 20, weights=[1.0, 2.0] * 10)
+    assert (found.value, found.low, found.high) == (0.1, None, None)
+    assert found.method == "all values are equal: no spread to make an interval from"
+
+
 @pytest.mark.parametrize("share", [True, False])
 def test_an_interval_of_a_weighted_mean_holds_the_truth_as_often_as_it_says(share: bool) -> None:
     generator = np.random.default_rng(11)
