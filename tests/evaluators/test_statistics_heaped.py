@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracekit_evaluators import statistics as ours
-from tracekit_evaluators.statistics.heaped import heap_of, heaped_difference, heaped_mean, heaped_p
+from tracekit_evaluators.statistics.heaped import Heap, heap_of, heaped_difference, heaped_mean, heaped_p
 from tracekit_evaluators.statistics.paired import tango_end
 
 TENTHS = st.lists(st.integers(0, 10).map(lambda each: each / 10), min_size=1, max_size=12)
@@ -16,6 +16,12 @@ TENTHS = st.lists(st.integers(0, 10).map(lambda each: each / 10), min_size=1, ma
 
 def heaped(gaps: list[float], *, at: float = 1.0, alike: int = 20) -> np.ndarray:
     return np.array([at] * alike + [at - each for each in gaps])
+
+
+def standing(values: np.ndarray) -> Heap:
+    found = heap_of(values)
+    assert found is not None
+    return found
 
 
 def test_a_heap_is_what_half_of_five_numbers_or_more_are() -> None:
@@ -44,7 +50,7 @@ def test_the_end_near_the_heap_is_wilsons_of_a_share_where_gaps_are_of_one_size(
 
 
 def test_many_gaps_of_one_size_are_counted_as_wilson_counts_them() -> None:
-    found = heaped_mean(heap_of(heaped([0.5] * 900, alike=2100)))  # type: ignore[arg-type]
+    found = heaped_mean(standing(heaped([0.5] * 900, alike=2100)))
     wilson = ours.wilson_interval(900, n=3000)
     assert found.high == pytest.approx(1 - 0.5 * wilson.low, abs=1e-12)
     assert found.low == pytest.approx(1 - 0.5 * wilson.high, rel=1e-4)
@@ -91,11 +97,12 @@ def test_where_no_pair_is_lost_the_lower_end_is_tangos_own() -> None:
 
 @pytest.mark.parametrize("level", [0.9, 0.95])
 def test_the_one_sided_tests_reject_what_lies_outside_of_the_interval(level: float) -> None:
-    heap = heap_of(heaped([0.2, -0.4, 0.9, 0.5, -0.1], at=0.0))
-    assert heap is not None
+    heap = standing(heaped([0.2, -0.4, 0.9, 0.5, -0.1], at=0.0))
     found = heaped_difference(heap, level=level)
-    assert heaped_p(heap, difference=found.low)[0] == pytest.approx((1 - level) / 2, abs=1e-6)  # type: ignore[arg-type]
-    assert heaped_p(heap, difference=found.high)[1] == pytest.approx((1 - level) / 2, abs=1e-6)  # type: ignore[arg-type]
+    assert found.low is not None
+    assert found.high is not None
+    assert heaped_p(heap, difference=found.low)[0] == pytest.approx((1 - level) / 2, abs=1e-6)
+    assert heaped_p(heap, difference=found.high)[1] == pytest.approx((1 - level) / 2, abs=1e-6)
     assert heaped_p(heap, difference=-50.0) == (0.0, 1.0)
     assert heaped_p(heap, difference=50.0) == (1.0, 0.0)
 

@@ -20,6 +20,7 @@ _MANY, _SOME = 4_999, 2_000  # resamples of a bootstrap-t
 _AT_ONCE = 400  # samples whose resamples are held in memory
 _FLAT = 1e-12  # share of a sample's variance below which a resample does not vary
 _MOST_FLAT = 0.2
+MOST_TO_DRAW = 20_000  # values from which a bootstrap-t says what Student's says
 LONG_TAILED = 1.4  # |skewness| from which clustered values are taken to have a long tail
 
 

@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tracekit.errors import UsageError
-from tracekit_evaluators.statistics.bootstrap import resamples_for, studentised_reach_of_clusters
+from tracekit_evaluators.statistics.bootstrap import MOST_TO_DRAW, resamples_for, studentised_reach_of_clusters
 from tracekit_evaluators.statistics.distributions import normal_quantile, t_quantile
 from tracekit_evaluators.statistics.estimate import Reals
 
 FEWEST_TO_TRUST = 10  # below, a reader is warned
-_FEWEST_FOR_BOOTSTRAP, _MOST_FOR_BOOTSTRAP = 10, 20_000
+_FEWEST_TO_DRAW = 10
 SKEWED = 0.1  # |skewness| / √n from which Student's t holds the mean visibly less often than it promises
 _VERY_SKEWED = 2 * SKEWED
 Codes = npt.NDArray[np.intp]
@@ -102,11 +102,7 @@ def half_widths(found: Spread, *, level: float, seed: int = 0) -> tuple[float, f
     skewed = abs(skewness(rest)) / math.sqrt(count)
     few = count < FEWEST_TO_TRUST or (count < 2 * FEWEST_TO_TRUST and skewed > _VERY_SKEWED)
     warning = few_clusters(count) if few else None
-    if (
-        _FEWEST_FOR_BOOTSTRAP <= count <= _MOST_FOR_BOOTSTRAP
-        and 0 < found.standard_error < math.inf
-        and skewed > SKEWED
-    ):
+    if _FEWEST_TO_DRAW <= count <= MOST_TO_DRAW and 0 < found.standard_error < math.inf and skewed > SKEWED:
         drawn, degrees, tails = resamples_for(count), np.array([found.degrees]), np.array([found.skewness])
         ends = studentised_reach_of_clusters(
             rest[None, :], found.sizes, degrees=degrees, tails=tails, level=level, resamples=drawn, seed=seed

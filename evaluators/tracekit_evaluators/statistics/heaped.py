@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tracekit_evaluators.statistics.bootstrap import bootstrap_t_interval
+from tracekit_evaluators.statistics.bootstrap import MOST_TO_DRAW, bootstrap_t_interval
 from tracekit_evaluators.statistics.clusters import FEWEST_TO_TRUST, Spread, effective_trials, few_clusters
 from tracekit_evaluators.statistics.distributions import normal_probability, t_probability, t_quantile
 from tracekit_evaluators.statistics.estimate import Estimate, Reals
@@ -25,7 +25,6 @@ _ROUNDING = 1e-12  # of the largest number: what sums of tenths differ by
 _USUAL = 0.5  # what (s/m)² of the gaps is taken for until they show theirs
 _ENOUGH = 8  # gaps from which a bootstrap sees what they vary by
 _LONG_TAIL, _VERY_LONG_TAIL = 0.4, 1.0  # (s/m)² of the gaps from which its far end, and its near one, are asked
-_MOST_FOR_BOOTSTRAP = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +122,7 @@ def heaped_mean(heap: Heap, *, shared: Spread | None = None, level: float = 0.95
     plain, wide = _plain(gaps), _cautious(gaps, spread, more=2.0, degrees=0.5 if shared is None else 1.0)
     near, far = (_end(mean, size, side, n, shared, level) for size, side in ((plain, -1), (wide, 1)))
     method = f"Wilson on the {_counted(heap)} that differ"
-    if shared is None and len(gaps) >= _ENOUGH and spread > _LONG_TAIL and n <= _MOST_FOR_BOOTSTRAP:
+    if shared is None and len(gaps) >= _ENOUGH and spread > _LONG_TAIL and n <= MOST_TO_DRAW:
         all_gaps, telling = np.concatenate([gaps, np.zeros(n - len(gaps))]), (n + len(gaps)) / 2
         drawn = bootstrap_t_interval(all_gaps, level=level, seed=seed, telling=telling)
         if drawn.low is not None and drawn.high is not None:
@@ -148,7 +147,8 @@ def heaped_difference(heap: Heap, *, level: float = 0.95) -> Estimate:
 
     T. Tango's interval of paired pass rates (Stat. Med. 17, 1998), in which a gap counts as M, here
     m·(1 + v)·(1 + v/4k) with Student's t of 3k/v degrees of freedom (see `heaped_mean`). Where none differs to one
-    side, the end on that side knows M as Σ gap²/Σ gap and takes the normal. For gaps of one size it is Tango's own.
+    side, the end on that side knows M as Σ gap²/Σ gap and takes the normal. For many gaps of one size that is nearly
+    Tango's own.
 
     Args:
         heap: The numbers.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-from tracekit_evaluators.statistics.bootstrap import bootstrap_t_interval
+from tracekit_evaluators.statistics.bootstrap import MOST_TO_DRAW, bootstrap_t_interval
 from tracekit_evaluators.statistics.clusters import SKEWED, skewness
 from tracekit_evaluators.statistics.estimate import Estimate, Reals
 from tracekit_evaluators.statistics.heaped import heap_of, heaped_difference, heaped_mean
 from tracekit_evaluators.statistics.intervals import mean_interval
 
-_FEWEST_FOR_BOOTSTRAP, _MOST_FOR_BOOTSTRAP = 20, 20_000
+_FEWEST_TO_DRAW = 20
 
 
 def independent_mean(array: Reals, *, level: float = 0.95, seed: int = 0, both_ways: bool = False) -> Estimate:
@@ -30,13 +30,13 @@ def independent_mean(array: Reals, *, level: float = 0.95, seed: int = 0, both_w
     if heap is not None:
         return heaped_difference(heap, level=level) if both_ways else heaped_mean(heap, level=level, seed=seed)
     found = mean_interval(array, level=level)
-    if found.low is None or not _is_skewed(array):
+    if found.low is None or not is_skewed(array):
         return found
     drawn = bootstrap_t_interval(array, level=level, seed=seed)
     return found if drawn.low is None else drawn
 
 
-def _is_skewed(array: Reals) -> bool:
+def is_skewed(array: Reals) -> bool:
     """Whether Student's t holds the mean of such numbers visibly less often than it promises, and a bootstrap helps."""
     n = len(array)
-    return _FEWEST_FOR_BOOTSTRAP <= n <= _MOST_FOR_BOOTSTRAP and abs(skewness(array)) / math.sqrt(n) > SKEWED
+    return _FEWEST_TO_DRAW <= n <= MOST_TO_DRAW and abs(skewness(array)) / math.sqrt(n) > SKEWED

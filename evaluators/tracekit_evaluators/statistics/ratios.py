@@ -11,18 +11,16 @@ from tracekit.errors import UsageError
 from tracekit_evaluators.statistics.bootstrap import resamples_for, studentised_reach
 from tracekit_evaluators.statistics.clusters import (
     FEWEST_TO_TRUST,
-    SKEWED,
     Codes,
     cluster_codes,
     few_clusters,
     half_widths,
-    skewness,
     spread,
 )
 from tracekit_evaluators.statistics.distributions import t_quantile
 from tracekit_evaluators.statistics.estimate import Estimate, Reals, reals
+from tracekit_evaluators.statistics.means import is_skewed
 
-_FEWEST_FOR_BOOTSTRAP, _MOST_FOR_BOOTSTRAP = 20, 20_000
 _METHODS = ("fieller", "studentised", "delta", "bootstrap")
 
 
@@ -124,11 +122,7 @@ def _reaches(
         reach = t_quantile(0.5 + level / 2, degrees=found.degrees)
         return reach, reach, ""
     reach = t_quantile(0.5 + level / 2, degrees=count - 1)
-    if (
-        drawn
-        and _FEWEST_FOR_BOOTSTRAP <= count <= _MOST_FOR_BOOTSTRAP
-        and abs(skewness(rest)) > SKEWED * math.sqrt(count)
-    ):
+    if drawn and is_skewed(rest):
         ends = studentised_reach(rest[None, :], level=level, resamples=resamples_for(count), seed=seed)[:, 0].tolist()
         if math.isfinite(ends[0] + ends[1]):
             return ends[0], ends[1], f" with bootstrap-t ({resamples_for(count)} resamples, seed {seed})"
